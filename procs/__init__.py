@@ -1,0 +1,1 @@
+"""One file (or package) is one operating-system process, started with ``python -m procs.<name>``."""

@@ -1,0 +1,69 @@
+"""A consumer's position, kept in two slots so that a crash while writing one leaves the other.
+
+Two files rather than one that is replaced: no rename over an open file (Windows), one fsync a commit.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import msgspec
+
+from shared.files import Disk
+
+_HEADER = struct.Struct("<4sQII")  # magic, sequence, length, crc32 of sequence and payload
+_MAGIC = b"lck1"
+
+
+class Checkpoint:
+    """The two slots ``<base>.0`` and ``<base>.1``. `load` must be called before `store`."""
+
+    def __init__(self, disk: Disk, base: str) -> None:
+        self._disk = disk
+        self._base = base
+        self._sequence = 0
+
+    def load(self) -> bytes | None:
+        """The newest valid payload, or None where there is none."""
+        best = max((_read(self._disk, f"{self._base}.{i}") for i in (0, 1)), key=lambda slot: slot[0])
+        self._sequence = best[0]
+        return best[1]
+
+    def store(self, payload: bytes) -> None:
+        """Durable when it returns; overwrites the older slot."""
+        sequence = self._sequence + 1
+        crc = zlib.crc32(payload, zlib.crc32(sequence.to_bytes(8, "little")))
+        path = f"{self._base}.{sequence % 2}"
+        fresh = self._disk.size(path) is None
+        self._disk.write(path, _HEADER.pack(_MAGIC, sequence, len(payload), crc) + payload)
+        if fresh:
+            self._disk.sync_dir(path.rpartition("/")[0])
+        self._sequence = sequence
+
+
+def _read(disk: Disk, path: str) -> tuple[int, bytes | None]:
+    try:
+        data = disk.read(path)
+    except FileNotFoundError:
+        return 0, None
+    if len(data) < _HEADER.size:
+        return 0, None
+    magic, sequence, length, crc = _HEADER.unpack_from(data)
+    payload = data[_HEADER.size :]
+    if magic != _MAGIC or len(payload) != length or crc != zlib.crc32(payload, zlib.crc32(sequence.to_bytes(8, "little"))):
+        return 0, None
+    return sequence, payload
+
+
+def peek(disk: Disk, base: str) -> dict[str, Any]:
+    """What a consumer's newest checkpoint says (``position``, ``ts``, ``ended`` …), for other processes; {} where there is none.
+
+    Safe beside a running writer: a slot being overwritten fails its checksum and the other one is taken.
+    """
+    payload = Checkpoint(disk, base).load()
+    if payload is None:
+        return {}
+    found = msgspec.msgpack.decode(payload)
+    return found if isinstance(found, dict) else {}

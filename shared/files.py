@@ -1,0 +1,262 @@
+"""The disk, one of the four interfaces behind which a simulator can stand; and the only door to the file system.
+
+Every path is relative to the lake, with forward slashes; a path that would leave the lake raises ``UnsafePath``. An error
+of any call that writes ends the process (the caller lets it rise): recovery exists only at start.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from shared.tables import BAR_COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TMP = ".tmp"
+"""Ending of a file that is not finished; no reader's glob matches it."""
+
+_O_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class UnsafePath(ValueError):
+    """A path that does not lie under the lake."""
+
+
+class Appender(Protocol):
+    """One file open for appending by its only writer."""
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, data: bytes) -> None:
+        """Appends all of `data` in one call to the system, or raises OSError; then the file may end in a torn piece."""
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """Files and tables under one root. `write`, `write_table`, `sync` and `Appender.sync` return when the bytes are durable."""
+
+    def appender(self, path: str) -> Appender: ...
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes: ...
+
+    def size(self, path: str) -> int | None: ...
+
+    def list(self, path: str) -> list[str]: ...
+
+    def write(self, path: str, data: bytes) -> None: ...
+
+    def truncate(self, path: str, size: int) -> None: ...
+
+    def sync(self, path: str) -> None: ...
+
+    def sync_dir(self, path: str) -> None: ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Raises FileExistsError where `new` stands already."""
+
+    def replace(self, old: str, new: str) -> None: ...
+
+    def remove(self, path: str) -> None:
+        """A file that is not there is fine; one that another program holds open raises PermissionError (Windows)."""
+
+    def mkdir(self, path: str) -> None: ...
+
+    def rmdir(self, path: str) -> None:
+        """Removes a folder if it is empty."""
+
+    def write_table(
+        self, path: str, table: pa.Table, compression: str = "snappy", metadata: dict[str, str] | None = None, **options: object
+    ) -> None:
+        """Writes, closes, reads back footer and row count, fsyncs. The name should end in ``.tmp``: rename when all is well."""
+
+    def read_table(self, path: str) -> pa.Table: ...
+
+    def table_meta(self, path: str) -> tuple[int, dict[str, str]] | None:
+        """Rows and metadata of a Parquet file, or None where it is absent or cannot be read."""
+
+    def free(self) -> tuple[int, int]:
+        """Bytes free and in all."""
+
+
+class _FileAppender:
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_BINARY, 0o644)
+        self.size = os.fstat(self._fd).st_size
+
+    def write(self, data: bytes) -> None:
+        written = os.write(self._fd, data)
+        self.size += written
+        if written != len(data):
+            raise OSError(28, f"short write: {written} of {len(data)} bytes")  # ENOSPC is what shortens a write
+
+    def sync(self) -> None:
+        _fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _fsync(fd: int) -> None:
+    if sys.platform == "darwin":  # plain fsync stops at the drive's cache there
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+class Files:
+    """The real disk."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).resolve()
+
+    def path(self, path: str) -> Path:
+        """The absolute path of a lake path. Raises UnsafePath for anything that leads out of the lake."""
+        parts = path.split("/")
+        if not path or any(p in ("", ".", "..") or "\\" in p or "\0" in p or ":" in p for p in parts):
+            raise UnsafePath(f"{path!r} is no path inside the lake")
+        return self.root.joinpath(*parts)
+
+    def _folder(self, path: str) -> Path:
+        return self.root if path in ("", ".") else self.path(path)
+
+    def appender(self, path: str) -> Appender:
+        target = self.path(path)
+        try:
+            return _FileAppender(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return _FileAppender(target)
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        with open(self.path(path), "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def size(self, path: str) -> int | None:
+        try:
+            return self.path(path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def list(self, path: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self._folder(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o644)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            _fsync(fd)
+        finally:
+            os.close(fd)
+
+    def truncate(self, path: str, size: int) -> None:
+        os.truncate(self.path(path), size)
+
+    def sync(self, path: str) -> None:
+        fd = os.open(self.path(path), os.O_RDWR | _O_BINARY)  # Windows flushes writable handles only
+        try:
+            _fsync(fd)
+        finally:
+            os.close(fd)
+
+    def sync_dir(self, path: str) -> None:
+        if os.name == "nt":  # names are durable there without a call
+            return
+        fd = os.open(self._folder(path), os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, old: str, new: str) -> None:
+        target = self.path(new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # one writer a folder: nobody can come between
+            raise FileExistsError(f"{new} stands already")
+        os.rename(self.path(old), target)
+
+    def replace(self, old: str, new: str) -> None:
+        os.replace(self.path(old), self.path(new))
+
+    def remove(self, path: str) -> None:
+        self.path(path).unlink(missing_ok=True)
+
+    def mkdir(self, path: str) -> None:
+        self.path(path).mkdir(parents=True, exist_ok=True)
+
+    def rmdir(self, path: str) -> None:
+        try:
+            self.path(path).rmdir()
+        except OSError:
+            return
+
+    def write_table(
+        self, path: str, table: pa.Table, compression: str = "snappy", metadata: dict[str, str] | None = None, **options: object
+    ) -> None:
+        import pyarrow.parquet as pq
+
+        target = self.path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if metadata:
+            table = table.replace_schema_metadata(metadata)
+        pq.write_table(table, target, compression=compression, write_page_checksum=True, **options)
+        rows = pq.read_metadata(target).num_rows
+        if rows != table.num_rows:
+            raise OSError(f"{path}: {rows} rows on disk where {table.num_rows} were written")
+        self.sync(path)
+
+    def read_table(self, path: str) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        # ParquetFile rather than read_table: a folder named year=2025 must not become a column
+        with pq.ParquetFile(self.path(path)) as file:
+            return file.read()
+
+    def table_meta(self, path: str) -> tuple[int, dict[str, str]] | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            meta = pq.read_metadata(self.path(path))
+        except (OSError, pa.ArrowException):
+            return None
+        found = {k.decode(): v.decode() for k, v in (meta.metadata or {}).items() if not k.startswith(b"ARROW:")}
+        return meta.num_rows, found
+
+    def free(self) -> tuple[int, int]:
+        usage = shutil.disk_usage(self.root)
+        return usage.free, usage.total
+
+
+def bar_schema() -> pa.Schema:
+    """The Arrow schema of ``tables.BAR_COLUMNS``."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "timestamp[us, UTC]": pa.timestamp("us", tz="UTC"),
+        "float64": pa.float64(),
+        "int64": pa.int64(),
+        "int32": pa.int32(),
+        "int16": pa.int16(),
+        "bool": pa.bool_(),
+    }
+    return pa.schema([pa.field(name, types[kind]) for name, kind in BAR_COLUMNS])

@@ -1,0 +1,107 @@
+"""Where everything lies in the lake: the names of DESIGN's disk interface, built from parts that cannot lead elsewhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+SEAL_AFTER = 120 * SECOND
+"""An hour is sealed when a record's time is past its end by this much."""
+
+_PLAIN = re.compile(r"[A-Z0-9]+")
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])")
+
+
+def safe(symbol: str) -> str:
+    """A symbol as a folder name: anything outside A–Z and 0–9 percent-encoded, Windows's reserved names prefixed."""
+    if _PLAIN.fullmatch(symbol):
+        return f"%5F{symbol}" if _RESERVED.fullmatch(symbol) else symbol
+    return "".join(
+        c if "A" <= c <= "Z" or "0" <= c <= "9" else "".join(f"%{b:02X}" for b in c.encode("utf-8", "surrogatepass"))
+        for c in symbol
+    )
+
+
+def symbol_of(folder: str) -> str:
+    """The symbol of a folder name made by `safe`."""
+    if folder.startswith("%5F") and _RESERVED.fullmatch(folder[3:]):
+        return folder[3:]
+    return re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), folder.encode()).decode("utf-8", "surrogatepass")
+
+
+def date_of(ts: int) -> str:
+    """``YYYY-MM-DD`` of nanoseconds since the epoch."""
+    return datetime.fromtimestamp(ts // SECOND, UTC).strftime("%Y-%m-%d")
+
+
+def day_start(date: str) -> int:
+    """Nanoseconds since the epoch at which a date begins. Raises ValueError where it is no date."""
+    return int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * SECOND
+
+
+def hour_of(ts: int) -> int:
+    """The hour of the day, 0 to 23."""
+    return ts // HOUR % 24
+
+
+def clock_name(ts: int, every_s: int = 60) -> str:
+    """The part of a file name that says when it starts: ``1342``, or ``134205`` where files are shorter than a minute."""
+    start = ts - ts % (every_s * SECOND)
+    return datetime.fromtimestamp(start // SECOND, UTC).strftime("%H%M" if every_s % 60 == 0 else "%H%M%S")
+
+
+def raw_dir(venue: str, symbol: str, date: str) -> str:
+    return f"raw/{venue}/{safe(symbol)}/{date}"
+
+
+def feed_dir(venue: str, date: str) -> str:
+    return f"feed/{venue}/{date}"
+
+
+def rejected_dir(venue: str, date: str) -> str:
+    return f"rejected/{venue}/{date}"
+
+
+def bars_dir(venue: str, symbol: str, date: str) -> str:
+    """The folder of a day's bar files while it is open."""
+    year, month, day = date.split("-")
+    return f"parquet/{venue}/{safe(symbol)}/year={year}/month={month}/day={day}"
+
+
+def bars_day(venue: str, symbol: str, date: str) -> str:
+    return f"parquet/{venue}/{safe(symbol)}/{date}.parquet"
+
+
+def tick_file(venue: str, symbol: str, kind: str, date: str) -> str:
+    """`kind` is ``trades`` or ``quotes``."""
+    return f"ticks/{venue}/{safe(symbol)}/{kind}/{date}.parquet"
+
+
+def checksum_file(venue: str, symbol: str, date: str) -> str:
+    return f"checksums/{venue}/{safe(symbol)}/{date}.sha256"
+
+
+def certificate(venue: str, symbol: str, date: str) -> str:
+    return f"quality/{venue}/{safe(symbol)}/{date}.json"
+
+
+def instruments_file(venue: str, date: str) -> str:
+    return f"instruments/{venue}/{date}.parquet"
+
+
+def journal_dir(stage: str, journal: str) -> str:
+    """The folder of the segments that `stage` writes."""
+    return f"journal/{stage}/{journal}"
+
+
+def checkpoint_base(stage: str, journal: str) -> str:
+    """The two checkpoint slots (``.0``, ``.1``) of `stage` for the journal it reads."""
+    return f"journal/{stage}/ckpt-{journal}"
+
+
+def stage_lock(stage: str) -> str:
+    return f"journal/{stage}/lock"
