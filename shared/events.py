@@ -200,4 +200,5 @@ def encode(record: Batch | State) -> bytes:
 
 def decode(payload: bytes) -> Batch | State:
     """Raises msgspec.DecodeError (or RecursionError) on anything that is not a batch or a state."""
-    return _decoder.decode(payload)
+    record: Batch | State = _decoder.decode(payload)
+    return record

@@ -17,9 +17,9 @@ _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])")
 
 
 def safe(symbol: str) -> str:
-    """A symbol as a folder name: anything outside A–Z and 0–9 percent-encoded, Windows's reserved names prefixed."""
+    """A symbol as a folder name: anything outside A-Z and 0-9 percent-encoded, and the first letter of names that Windows reserves."""
     if _PLAIN.fullmatch(symbol):
-        return f"%5F{symbol}" if _RESERVED.fullmatch(symbol) else symbol
+        return f"%{ord(symbol[0]):02X}{symbol[1:]}" if _RESERVED.fullmatch(symbol) else symbol
     return "".join(
         c if "A" <= c <= "Z" or "0" <= c <= "9" else "".join(f"%{b:02X}" for b in c.encode("utf-8", "surrogatepass"))
         for c in symbol
@@ -28,8 +28,6 @@ def safe(symbol: str) -> str:
 
 def symbol_of(folder: str) -> str:
     """The symbol of a folder name made by `safe`."""
-    if folder.startswith("%5F") and _RESERVED.fullmatch(folder[3:]):
-        return folder[3:]
     return re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), folder.encode()).decode("utf-8", "surrogatepass")
 
 

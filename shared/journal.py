@@ -1,0 +1,322 @@
+"""The journal: what a producer has given, in order, until every consumer has made it durable.
+
+A segment is a file ``j-<first sequence number>.log`` of records; its first record is the writer's state. A record is
+
+    length u32 | crc32 u32 | first u64 | count u32 | payload        little-endian; the checksum covers all but itself and the length
+
+and is appended in one ``write()``. The very same bytes travel on the lanes. A batch without events still has a count of
+one, its time; a state has a count of zero. The writer is alone (the stage's lock); readers need no lock: a record that is
+not whole yet is simply not there.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from shared import checkpoint
+from shared.events import Batch, State, decode, encode
+from shared.files import Appender, Disk
+
+HEADER = struct.Struct("<IIQI")
+MAX_RECORD = 4 << 20
+"""Payload bytes; a longer record is refused by the writer and taken for damage by a reader."""
+SEGMENT_BYTES = 8 << 20
+
+_COVERED = struct.Struct("<QI")
+
+
+class JournalFull(Exception):
+    """The journal holds as many bytes as it may: its consumers are behind."""
+
+
+class Damaged(ValueError):
+    """Bytes that are no record."""
+
+
+def pack(record: Batch | State, first: int, count: int) -> bytes:
+    """A record as it stands on disk and travels on a lane. Raises ValueError above MAX_RECORD."""
+    payload = encode(record)
+    if len(payload) > MAX_RECORD:
+        raise ValueError(f"a record of {len(payload)} bytes; at most {MAX_RECORD} are allowed")
+    crc = zlib.crc32(payload, zlib.crc32(_COVERED.pack(first, count)))
+    return HEADER.pack(len(payload), crc, first, count) + payload
+
+
+def unpack(data: bytes) -> Batch:
+    """A batch from a lane message. Raises Damaged."""
+    records = list(_scan(data))
+    if len(records) != 1 or records[0][3] != len(data):
+        raise Damaged("not one whole record")
+    return _batch(records[0][2])
+
+
+def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+    """Whole, sound records at the start of `data`: (first, count, payload, offset behind it)."""
+    view, offset, end = memoryview(data), 0, len(data)
+    while offset + HEADER.size <= end:
+        length, crc, first, count = HEADER.unpack_from(view, offset)
+        start, behind = offset + HEADER.size, offset + HEADER.size + length
+        if length > MAX_RECORD or behind > end:
+            return
+        payload = view[start:behind]
+        if zlib.crc32(payload, zlib.crc32(_COVERED.pack(first, count))) != crc:
+            return
+        yield first, count, bytes(payload), behind
+        offset = behind
+
+
+def _batch(payload: bytes) -> Batch:
+    try:
+        record = decode(payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Damaged(str(error)) from None
+    if not isinstance(record, Batch):
+        raise Damaged("a state where a batch was expected")
+    return record
+
+
+def segments(disk: Disk, folder: str) -> list[int]:
+    """First sequence numbers of the segments in a folder, ascending."""
+    found = []
+    for name in disk.list(folder):
+        if name.startswith("j-") and name.endswith(".log") and name[2:-4].isdigit():
+            found.append(int(name[2:-4]))
+    return sorted(found)
+
+
+def segment_path(folder: str, first: int) -> str:
+    return f"{folder}/j-{first:020d}.log"
+
+
+class Writer:
+    """Appends batches. Order of calls: `open` once, then `append`, `sync`, `trim` as often as needed, `close`."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        folder: str,
+        state: Callable[[], bytes],
+        consumers: Sequence[str] = (),
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        max_bytes: int = 2 << 30,
+    ) -> None:
+        """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a segment goes
+        when all of them have made durable what is in it."""
+        self._disk = disk
+        self._folder = folder
+        self._state = state
+        self._consumers = tuple(consumers)
+        self._segment_bytes = segment_bytes
+        self.max_bytes = max_bytes
+        self._file: Appender | None = None
+        self._sizes: dict[int, int] = {}
+        self._current = 0
+        self.last = 0
+        """Last sequence number given out."""
+        self.cut_bytes = 0
+        """Bytes that `open` found torn or damaged at the end, and moved to quarantine or cut."""
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(self._sizes.values())
+
+    def open(self, at_least: int = 0) -> tuple[bytes | None, list[Batch]]:
+        """Recovers: cuts the torn tail before anything is appended. Returns the newest sound state and the batches after it.
+
+        Numbers up to `at_least` are not given out again, whatever the files say.
+        """
+        firsts = segments(self._disk, self._folder)
+        tail: list[Batch] = []
+        state: bytes | None = None
+        for first in reversed(firsts):
+            if state is not None:
+                self._sizes[first] = self._disk.size(segment_path(self._folder, first)) or 0
+                continue
+            data = self._disk.read(segment_path(self._folder, first))
+            state, batches, good = _read_segment(data)
+            if first == firsts[-1] and good < len(data):
+                self._cut(first, data, good)
+            self._sizes[first] = good
+            tail = batches + tail
+        self.last = max([tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, self._furthest_consumer(), at_least])
+        self._begin_segment()
+        return state, tail
+
+    def _furthest_consumer(self) -> int:
+        # A damaged tail may have held numbers that a consumer has already taken: they must never be given out again.
+        return max((int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=0)
+
+    def _cut(self, first: int, data: bytes, good: int) -> None:
+        self.cut_bytes = len(data) - good
+        path = segment_path(self._folder, first)
+        if len(data) - good > HEADER.size:  # more than a torn header: somebody may want to look at it
+            self._disk.write(f"quarantine/{self._folder.replace('/', '.')}.{first:020d}.{good}", data[good:])
+        self._disk.truncate(path, good)
+        self._disk.sync(path)
+
+    def _begin_segment(self) -> None:
+        if self._file is not None:
+            self._file.sync()
+            self._file.close()
+        first = self.last + 1
+        path = segment_path(self._folder, first)
+        # A segment of this number may stand already, holding a state and no batch: replaced whole, never removed first.
+        self._disk.write(path + ".tmp", pack(State(self._state()), first, 0))
+        self._disk.replace(path + ".tmp", path)
+        self._disk.sync_dir(self._folder)
+        self._file = self._disk.appender(path)
+        self._current = first
+        self._sizes[first] = self._file.size
+
+    def append(self, batch: Batch) -> bytes:
+        """One record, one ``write()``: received when it returns. Returns the bytes for the lanes. Raises OSError."""
+        assert self._file is not None and batch.first == self.last + 1, "batches are appended in sequence, after open"
+        if self._file.size >= self._segment_bytes:
+            self._begin_segment()
+        data = pack(batch, batch.first, len(batch.events) + 1)
+        self._file.write(data)
+        self._sizes[self._current] = self._file.size
+        self.last = batch.last
+        return data
+
+    def sync(self) -> None:
+        """Everything appended is durable when it returns."""
+        assert self._file is not None
+        self._file.sync()
+
+    def trim(self) -> int:
+        """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the current one."""
+        done = min((int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=self.last)
+        firsts = sorted(self._sizes)
+        gone = 0
+        for first, following in zip(firsts, firsts[1:], strict=False):
+            if following - 1 > done:
+                break
+            try:
+                self._disk.remove(segment_path(self._folder, first))
+            except PermissionError:  # a reader on Windows; it will let go
+                break
+            del self._sizes[first]
+            gone += 1
+        return gone
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
+    """State, batches and number of sound bytes of a segment."""
+    state: bytes | None = None
+    batches: list[Batch] = []
+    good = 0
+    for _, count, payload, behind in _scan(data):
+        try:
+            record = decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            break
+        if isinstance(record, State):
+            state = record.state
+        elif count == len(record.events) + 1:
+            batches.append(record)
+        good = behind
+    return state, batches, good
+
+
+class Reader:
+    """Reads a journal beside its writer. Keeps its place, so that following a growing segment costs what is new in it."""
+
+    def __init__(self, disk: Disk, folder: str) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._segment: int | None = None
+        self._offset = 0
+        self.damaged: list[str] = []
+        """Segments passed over in part because a record in their middle is not sound."""
+
+    def read(self, position: int, most_bytes: int = SEGMENT_BYTES) -> list[Batch]:
+        """Batches behind `position`, in order; about `most_bytes` of them at most. Empty at the journal's end.
+
+        Where the journal itself lacks numbers (segments were lost or cut), the next batch there is comes: the caller sees the jump.
+        """
+        out: list[Batch] = []
+        self._seek(position)
+        while not out and self._segment is not None:
+            path = segment_path(self._folder, self._segment)
+            try:
+                data = self._disk.read(path, self._offset, most_bytes + HEADER.size + MAX_RECORD)
+            except FileNotFoundError:  # trimmed while we looked
+                self._segment = None
+                self._seek(position)
+                continue
+            taken = self._take(data, position, most_bytes, out)
+            self._offset += taken
+            if not out and not self._next_segment(len(data) - taken):
+                break
+        return out
+
+    def _take(self, data: bytes, position: int, most_bytes: int, out: list[Batch]) -> int:
+        taken = 0
+        for first, count, payload, behind in _scan(data):
+            taken = behind
+            if count and first + count - 1 > position:
+                try:
+                    batch = _batch(payload)
+                except Damaged as why:  # sound by its checksum, so written by a stranger to this version
+                    self.damaged.append(f"{self._folder} record {first}: {why}")
+                    continue
+                out.append(batch.after(position))
+                position = batch.last
+            if behind >= most_bytes:
+                break
+        return taken
+
+    def _seek(self, position: int) -> None:
+        """Goes to the last segment whose first number is not behind `position`, if that lies ahead."""
+        firsts = segments(self._disk, self._folder)
+        if not firsts:
+            self._segment = None
+            return
+        target = max((f for f in firsts if f <= position + 1), default=firsts[0])
+        if self._segment is None or target > self._segment:
+            self._segment, self._offset = target, 0
+
+    def _next_segment(self, unread: int) -> bool:
+        assert self._segment is not None
+        later = [f for f in segments(self._disk, self._folder) if f > self._segment]
+        if not later:
+            return False
+        path = segment_path(self._folder, self._segment)
+        # The writer moves on only after the last record here is whole: look once more, then what is left is damage.
+        size = self._disk.size(path)
+        if size is not None and size > self._offset + unread:
+            return True
+        if unread:
+            self.damaged.append(path)
+        self._segment, self._offset = later[0], 0
+        return True
+
+    def rewind(self) -> None:
+        """Forgets its place: the next `read` looks for the position anew."""
+        self._segment = None
+
+    def sync(self, after: int, upto: int) -> None:
+        """Makes durable the records behind `after` up to `upto`, on their writer's behalf."""
+        firsts = segments(self._disk, self._folder)
+        for first, following in zip(firsts, [*firsts[1:], upto + 1], strict=True):
+            if first <= upto and following > after + 1:
+                try:
+                    self._disk.sync(segment_path(self._folder, first))
+                except FileNotFoundError:  # trimmed meanwhile: then it was durable
+                    continue
+
+
+def records(data: bytes) -> Iterable[Batch]:
+    """The sound batches at the start of a segment's bytes, for tools that look into one."""
+    return _read_segment(data)[1]

@@ -1,0 +1,149 @@
+"""The journal: what was appended is read, once, in order, whatever stands torn at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.checkpoint import Checkpoint
+from shared.events import Batch, Trade
+from shared.files import Files
+from shared.journal import Damaged, Reader, Writer, records, segment_path, segments, unpack
+
+FOLDER = "journal/binance/binance"
+
+
+def trade(number: int) -> Trade:
+    return Trade("SOLUSDT", number, number, None, number, "1.5", "2.25", "buy", number)
+
+
+def writer(disk: Files, **options: int) -> Writer:
+    return Writer(disk, FOLDER, lambda: b"state", ["journal/archive/ckpt-binance"], **options)
+
+
+def fill(w: Writer, batches: int, size: int = 3) -> list[bytes]:
+    return [w.append(Batch(w.last + 1, i, [trade(w.last + 1 + k) for k in range(size)])) for i in range(batches)]
+
+
+def test_what_was_appended_is_read_in_order_across_segments(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk, segment_bytes=500)
+    assert w.open() == (None, [])
+    sent = fill(w, 40)
+    assert len(segments(disk, FOLDER)) > 3
+    reader, got, position = Reader(disk, FOLDER), [], 0
+    while found := reader.read(position, most_bytes=200):
+        got += found
+        position = found[-1].last
+    assert [b.first for b in got] == [unpack(s).first for s in sent]
+    assert position == w.last == 160
+
+
+def test_a_position_inside_a_batch_takes_the_rest_of_it(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk)
+    w.open()
+    fill(w, 2)
+    (rest, second) = Reader(disk, FOLDER).read(2)
+    assert (rest.first, rest.last, len(rest.events)) == (3, 4, 1)
+    assert second.first == 5
+    (tick,) = Reader(disk, FOLDER).read(7)
+    assert tick.events == [] and tick.last == 8
+
+
+@pytest.mark.parametrize("torn", [1, 7, 19, 20, 21, 60])
+def test_a_torn_tail_is_cut_before_anything_is_appended(tmp_path: Path, torn: int) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk)
+    w.open()
+    sent = fill(w, 3)
+    w.close()
+    path = segment_path(FOLDER, 1)
+    whole = disk.size(path)
+    assert whole is not None
+    disk.truncate(path, whole - len(sent[-1]) + min(torn, len(sent[-1]) - 1))
+    again = writer(disk)
+    state, tail = again.open()
+    assert state == b"state" and [b.first for b in tail] == [1, 5] and again.cut_bytes > 0
+    assert again.last == 8
+    fill(again, 1)
+    assert [b.first for b in Reader(disk, FOLDER).read(0)] == [1, 5]
+    reader = Reader(disk, FOLDER)
+    assert [b.first for b in reader.read(0) + reader.read(8)] == [1, 5, 9]
+
+
+def test_numbers_that_a_consumer_has_taken_are_never_given_out_again(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk)
+    w.open()
+    fill(w, 3)
+    w.close()
+    ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
+    ckpt.load()
+    ckpt.store(msgspec.msgpack.encode({"position": 12}))
+    disk.truncate(segment_path(FOLDER, 1), 60)  # damage far behind what was synced
+    again = writer(disk)
+    again.open()
+    assert again.last == 12
+
+
+def test_every_flipped_byte_ends_the_sound_part_and_nothing_wrong_is_read(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk)
+    w.open()
+    sent = fill(w, 3)
+    w.close()
+    data = disk.read(segment_path(FOLDER, 1))
+    start = len(data) - sum(map(len, sent))
+    for at in range(start, len(data)):
+        flipped = data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
+        batches = list(records(flipped))
+        assert batches == list(records(data))[: len(batches)] and len(batches) < 3
+
+
+def test_segments_go_when_every_consumer_has_made_them_durable(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk, segment_bytes=300)
+    w.open()
+    fill(w, 20)
+    before = segments(disk, FOLDER)
+    assert w.trim() == 0, "a consumer without a checkpoint has taken nothing"
+    ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
+    ckpt.load()
+    ckpt.store(msgspec.msgpack.encode({"position": 40}))
+    assert w.trim() > 0
+    left = segments(disk, FOLDER)
+    assert left[0] <= 41 < before[-1]
+    assert Reader(disk, FOLDER).read(40)[0].first == 41
+    assert w.held_bytes == sum(disk.size(segment_path(FOLDER, f)) or 0 for f in left)
+
+
+def test_a_restart_without_batches_keeps_the_state(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    states = iter([b"first", b"second", b"third"])
+    for expected in (None, b"first", b"second"):
+        w = Writer(disk, FOLDER, lambda: next(states))
+        assert w.open() == (expected, [])
+        w.close()
+
+
+@pytest.mark.parametrize("junk", [b"", b"x", b"GET / HTTP/1.1\r\n\r\n" * 9, bytes(64), b"\xff" * 64])
+def test_bytes_that_are_no_record_are_refused(junk: bytes) -> None:
+    with pytest.raises(Damaged):
+        unpack(junk)
+
+
+def test_a_reader_follows_a_growing_segment_and_waits_at_a_half_written_record(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk)
+    w.open()
+    reader = Reader(disk, FOLDER)
+    assert reader.read(0) == []
+    data = fill(w, 1)[0]
+    assert [b.first for b in reader.read(0)] == [1]
+    path = segment_path(FOLDER, 1)
+    half = disk.appender(path)
+    half.write(data[: len(data) // 2])
+    assert reader.read(4) == [] and reader.damaged == []
