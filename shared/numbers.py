@@ -1,0 +1,41 @@
+"""Exact numbers: the venue's digits as integers, and the one rounding at the end.
+
+Every price and quantity becomes an integer count of 1e-18. Sums and products of such integers are exact, so neither the
+order of events nor the way they were grouped can change a bit of what is made from them.
+"""
+
+from __future__ import annotations
+
+DIGITS = 18
+"""Digits after the point that are kept; no venue sends more."""
+SCALE = 10**DIGITS
+MAX_CHARS = 40
+"""A longer text is no price: refused before it becomes a large integer."""
+
+_SHIFT: list[int] = [10 ** (DIGITS - n) for n in range(DIGITS + 1)]
+
+
+def units(text: str) -> int:
+    """The number as a count of 1e-18.
+
+    Takes ``(0|[1-9]\\d*)(\\.\\d{1,18})?`` in plain ASCII, at most MAX_CHARS of it, and raises ValueError otherwise.
+    """
+    whole, point, fraction = text.partition(".")
+    places = len(fraction)
+    digits = whole + fraction
+    if (
+        len(text) > MAX_CHARS
+        or not digits.isdecimal()
+        or not digits.isascii()
+        or not whole
+        or (whole[0] == "0" and len(whole) > 1)
+        or places > DIGITS
+        or (point and not places)
+    ):
+        raise ValueError(f"no plain decimal number: {text[:MAX_CHARS]!r}")
+    return int(digits) * _SHIFT[places]
+
+
+def to_float(number: int, scale: int = SCALE) -> float:
+    """``number / scale`` as the nearest float64; Python's division of integers rounds correctly at any size."""
+    return number / scale
