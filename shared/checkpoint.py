@@ -52,13 +52,18 @@ def _read(disk: Disk, path: str) -> tuple[int, bytes | None]:
         return 0, None
     magic, sequence, length, crc = _HEADER.unpack_from(data)
     payload = data[_HEADER.size :]
-    if magic != _MAGIC or len(payload) != length or crc != zlib.crc32(payload, zlib.crc32(sequence.to_bytes(8, "little"))):
+    if (
+        magic != _MAGIC
+        or len(payload) != length
+        or crc != zlib.crc32(payload, zlib.crc32(sequence.to_bytes(8, "little")))
+    ):
         return 0, None
     return sequence, payload
 
 
 def peek(disk: Disk, base: str) -> dict[str, Any]:
-    """What a consumer's newest checkpoint says (``position``, ``ts``, ``ended`` …), for other processes; {} where there is none.
+    """What a consumer's newest checkpoint says (``position``, ``ts``, ``ended`` …), for other processes; {} where
+    there is none.
 
     Safe beside a running writer: a slot being overwritten fails its checksum and the other one is taken.
     """

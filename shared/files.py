@@ -1,6 +1,7 @@
 """The disk, one of the four interfaces behind which a simulator can stand; and the only door to the file system.
 
-Every path is relative to the lake, with forward slashes; a path that would leave the lake raises ``UnsafePath``. An error
+Every path is relative to the lake, with forward slashes; a path that would leave the lake raises ``UnsafePath``. An
+error
 of any call that writes ends the process (the caller lets it rise): recovery exists only at start.
 """
 
@@ -11,8 +12,6 @@ import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from shared.tables import BAR_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +41,9 @@ class Appender(Protocol):
 
 
 class Disk(Protocol):
-    """Files and tables under one root. `write`, `write_table`, `sync` and `Appender.sync` return when the bytes are durable."""
+    """Files and tables under one root. `write`, `write_table`, `sync` and `Appender.sync` return when the bytes are
+    durable.
+    """
 
     def appender(self, path: str) -> Appender: ...
 
@@ -74,9 +75,16 @@ class Disk(Protocol):
         """Removes a folder if it is empty."""
 
     def write_table(
-        self, path: str, table: pa.Table, compression: str = "snappy", metadata: dict[str, str] | None = None, **options: object
+        self,
+        path: str,
+        table: pa.Table,
+        compression: str = "snappy",
+        metadata: dict[str, str] | None = None,
+        **options: object,
     ) -> None:
-        """Writes, closes, reads back footer and row count, fsyncs. The name should end in ``.tmp``: rename when all is well."""
+        """Writes, closes, reads back footer and row count, fsyncs. The name should end in ``.tmp``: rename when all
+        is well.
+        """
 
     def read_table(self, path: str) -> pa.Table: ...
 
@@ -139,7 +147,7 @@ class Files:
             return _FileAppender(target)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
-        with open(self.path(path), "rb") as file:
+        with self.path(path).open("rb") as file:
             file.seek(offset)
             return file.read(size)
 
@@ -151,7 +159,7 @@ class Files:
 
     def list(self, path: str) -> list[str]:
         try:
-            return sorted(os.listdir(self._folder(path)))
+            return sorted(entry.name for entry in os.scandir(self._folder(path)))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -191,10 +199,10 @@ class Files:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():  # one writer a folder: nobody can come between
             raise FileExistsError(f"{new} stands already")
-        os.rename(self.path(old), target)
+        self.path(old).rename(target)
 
     def replace(self, old: str, new: str) -> None:
-        os.replace(self.path(old), self.path(new))
+        self.path(old).replace(self.path(new))
 
     def remove(self, path: str) -> None:
         self.path(path).unlink(missing_ok=True)
@@ -209,7 +217,12 @@ class Files:
             return
 
     def write_table(
-        self, path: str, table: pa.Table, compression: str = "snappy", metadata: dict[str, str] | None = None, **options: object
+        self,
+        path: str,
+        table: pa.Table,
+        compression: str = "snappy",
+        metadata: dict[str, str] | None = None,
+        **options: object,
     ) -> None:
         import pyarrow.parquet as pq
 
@@ -244,19 +257,3 @@ class Files:
     def free(self) -> tuple[int, int]:
         usage = shutil.disk_usage(self.root)
         return usage.free, usage.total
-
-
-def bar_schema() -> pa.Schema:
-    """The Arrow schema of ``tables.BAR_COLUMNS``."""
-    import pyarrow as pa
-
-    types = {
-        "string": pa.string(),
-        "timestamp[us, UTC]": pa.timestamp("us", tz="UTC"),
-        "float64": pa.float64(),
-        "int64": pa.int64(),
-        "int32": pa.int32(),
-        "int16": pa.int16(),
-        "bool": pa.bool_(),
-    }
-    return pa.schema([pa.field(name, types[kind]) for name, kind in BAR_COLUMNS])

@@ -2,10 +2,12 @@
 
 A segment is a file ``j-<first sequence number>.log`` of records; its first record is the writer's state. A record is
 
-    length u32 | crc32 u32 | first u64 | count u32 | payload        little-endian; the checksum covers all but itself and the length
+    length u32 | crc32 u32 | first u64 | count u32 | payload        little-endian; the checksum covers all but itself
+    and the length
 
 and is appended in one ``write()``. The very same bytes travel on the lanes. A batch without events still has a count of
-one, its time; a state has a count of zero. The writer is alone (the stage's lock); readers need no lock: a record that is
+one, its time; a state has a count of zero. The writer is alone (the stage's lock); readers need no lock: a record that
+is
 not whole yet is simply not there.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -105,7 +108,8 @@ class Writer:
         segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int = 2 << 30,
     ) -> None:
-        """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a segment goes
+        """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a
+        segment goes
         when all of them have made durable what is in it."""
         self._disk = disk
         self._folder = folder
@@ -126,7 +130,8 @@ class Writer:
         return sum(self._sizes.values())
 
     def open(self, at_least: int = 0) -> tuple[bytes | None, list[Batch]]:
-        """Recovers: cuts the torn tail before anything is appended. Returns the newest sound state and the batches after it.
+        """Recovers: cuts the torn tail before anything is appended. Returns the newest sound state and the batches
+        after it.
 
         Numbers up to `at_least` are not given out again, whatever the files say.
         """
@@ -143,7 +148,9 @@ class Writer:
                 self._cut(first, data, good)
             self._sizes[first] = good
             tail = batches + tail
-        self.last = max([tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, self._furthest_consumer(), at_least])
+        self.last = max(
+            [tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, self._furthest_consumer(), at_least]
+        )
         self._begin_segment()
         return state, tail
 
@@ -190,11 +197,15 @@ class Writer:
         self._file.sync()
 
     def trim(self) -> int:
-        """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the current one."""
-        done = min((int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=self.last)
+        """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but
+        the current one.
+        """
+        done = min(
+            (int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=self.last
+        )
         firsts = sorted(self._sizes)
         gone = 0
-        for first, following in zip(firsts, firsts[1:], strict=False):
+        for first, following in pairwise(firsts):
             if following - 1 > done:
                 break
             try:
@@ -230,7 +241,9 @@ def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
 
 
 class Reader:
-    """Reads a journal beside its writer. Keeps its place, so that following a growing segment costs what is new in it."""
+    """Reads a journal beside its writer. Keeps its place, so that following a growing segment costs what is new in
+    it.
+    """
 
     def __init__(self, disk: Disk, folder: str) -> None:
         self._disk = disk
@@ -243,7 +256,8 @@ class Reader:
     def read(self, position: int, most_bytes: int = SEGMENT_BYTES) -> list[Batch]:
         """Batches behind `position`, in order; about `most_bytes` of them at most. Empty at the journal's end.
 
-        Where the journal itself lacks numbers (segments were lost or cut), the next batch there is comes: the caller sees the jump.
+        Where the journal itself lacks numbers (segments were lost or cut), the next batch there is comes: the caller
+        sees the jump.
         """
         out: list[Batch] = []
         self._seek(position)

@@ -64,10 +64,19 @@ def _feed(e: Feed) -> str:
 
 
 def _rejected(e: Rejected) -> str:
-    return _json(msgspec.to_builtins(dict(zip(e.__struct_fields__, msgspec.structs.astuple(e), strict=True)))).decode() + "\n"
+    return (
+        _json(msgspec.to_builtins(dict(zip(e.__struct_fields__, msgspec.structs.astuple(e), strict=True)))).decode()
+        + "\n"
+    )
 
 
-_WRITERS: dict[type, Callable[[Any], str]] = {Trade: _trade, AggTrade: _agg_trade, Quote: _quote, Feed: _feed, Rejected: _rejected}
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    Trade: _trade,
+    AggTrade: _agg_trade,
+    Quote: _quote,
+    Feed: _feed,
+    Rejected: _rejected,
+}
 
 
 def line(event: Event) -> str:
@@ -110,17 +119,20 @@ def parse_line(data: bytes) -> Trade | AggTrade | Quote:
     r = _raw.decode(data)
     if r.stream == "trade":
         return Trade(
-            r.symbol, r.ts, _int(r.ts_event), r.ts_sent, r.ts_recv, _digits(r.price), _digits(r.qty), _side(r.side), _int(r.trade_id),
+            r.symbol, r.ts, _int(r.ts_event), r.ts_sent, r.ts_recv, _digits(r.price), _digits(r.qty), _side(r.side),
+            _int(r.trade_id),
             r.source, r.trade_type,
         )  # fmt: skip
     if r.stream == "bookTicker":
         return Quote(
-            r.symbol, r.ts, r.ts_event, r.ts_sent, r.ts_recv, _digits(r.bid), _digits(r.bid_qty), _digits(r.ask), _digits(r.ask_qty),
+            r.symbol, r.ts, r.ts_event, r.ts_sent, r.ts_recv, _digits(r.bid), _digits(r.bid_qty), _digits(r.ask),
+            _digits(r.ask_qty),
             _int(r.update_id),
         )  # fmt: skip
     if r.stream == "aggTrade":
         return AggTrade(
-            r.symbol, r.ts, _int(r.ts_event), r.ts_sent, r.ts_recv, _digits(r.price), _digits(r.qty), _side(r.side), _int(r.agg_id),
+            r.symbol, r.ts, _int(r.ts_event), r.ts_sent, r.ts_recv, _digits(r.price), _digits(r.qty), _side(r.side),
+            _int(r.agg_id),
             _int(r.first_trade_id), _int(r.last_trade_id), r.source,
         )  # fmt: skip
     raise ValueError(f"unknown stream {r.stream!r}")

@@ -1,4 +1,6 @@
-"""Where everything lies in the lake: the names of DESIGN's disk interface, built from parts that cannot lead elsewhere."""
+"""Where everything lies in the lake: the names of DESIGN's disk interface, built from parts that cannot lead
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])")
 
 
 def safe(symbol: str) -> str:
-    """A symbol as a folder name: anything outside A-Z and 0-9 percent-encoded, and the first letter of names that Windows reserves."""
+    """A symbol as a folder name: anything outside A-Z and 0-9 percent-encoded, and the first letter of names that
+    Windows reserves.
+    """
     if _PLAIN.fullmatch(symbol):
         return f"%{ord(symbol[0]):02X}{symbol[1:]}" if _RESERVED.fullmatch(symbol) else symbol
     return "".join(
@@ -28,7 +32,9 @@ def safe(symbol: str) -> str:
 
 def symbol_of(folder: str) -> str:
     """The symbol of a folder name made by `safe`."""
-    return re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), folder.encode()).decode("utf-8", "surrogatepass")
+    return re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), folder.encode()).decode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def date_of(ts: int) -> str:
@@ -47,7 +53,9 @@ def hour_of(ts: int) -> int:
 
 
 def clock_name(ts: int, every_s: int = 60) -> str:
-    """The part of a file name that says when it starts: ``1342``, or ``134205`` where files are shorter than a minute."""
+    """The part of a file name that says when it starts: ``1342``, or ``134205`` where files are shorter than a
+    minute.
+    """
     start = ts - ts % (every_s * SECOND)
     return datetime.fromtimestamp(start // SECOND, UTC).strftime("%H%M" if every_s % 60 == 0 else "%H%M%S")
 

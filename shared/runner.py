@@ -42,7 +42,9 @@ EXIT_ASKED, EXIT_CRASHED, EXIT_CONFIG = 0, 1, 2
 
 
 class Context(msgspec.Struct, frozen=True):
-    """Where a stage object stands: its stage's name, the journal it reads, the venue at that journal's root, the lake."""
+    """Where a stage object stands: its stage's name, the journal it reads, the venue at that journal's root, the
+    lake.
+    """
 
     stage: str
     journal: str
@@ -73,7 +75,9 @@ class Stage(Protocol):
         """Takes a batch; gives what follows from it, numbered from ``given + 1``. The same after every restart."""
 
     def commit(self, final: bool = False) -> None:
-        """Makes what was handled durable, then stores the checkpoint. The source is durable by then. `final`: a drained stop."""
+        """Makes what was handled durable, then stores the checkpoint. The source is durable by then. `final`: a
+        drained stop.
+        """
 
     def close(self) -> None: ...
 
@@ -146,7 +150,9 @@ class Inlet:
         missing = batch.first - self.position - 1
         if missing:
             self.counters["lost"] += missing
-            logger.error(f"records {self.position + 1} to {batch.first - 1} are in the journal no more; trades are healed by id")
+            logger.error(
+                f"records {self.position + 1} to {batch.first - 1} are in the journal no more; trades are healed by id"
+            )
         self.position = batch.last
 
     def _damage(self, why: str) -> None:
@@ -180,7 +186,9 @@ class Outlet:
         self.counters = {"events_out": 0, "lane_skipped": 0, "replay_differs": 0}
 
     def open(self, given: int) -> None:
-        """`given` is what the stage's checkpoint counts as handed over: what the journal holds beyond will be given again."""
+        """`given` is what the stage's checkpoint counts as handed over: what the journal holds beyond will be given
+        again.
+        """
         self._writer.open(given)
         position = given
         while found := self._reader.read(position):
@@ -200,10 +208,14 @@ class Outlet:
                 del self._again[0]
             if self._again and self._again[0] != batch:
                 self.counters["replay_differs"] += 1
-                logger.error(f"replay of {self._topic} {batch.first} to {batch.last} differs from what was written before the restart")
+                logger.error(
+                    f"replay of {self._topic} {batch.first} to {batch.last} differs from what stood before the restart"
+                )
 
     def flush(self) -> None:
-        """The sources of all pending outputs must be durable: a derived record may not outlive what it was derived from."""
+        """The sources of all pending outputs must be durable: a derived record may not outlive what it was derived
+        from.
+        """
         for batch in self._pending:
             data = self._writer.append(batch)
             self.counters["events_out"] += len(batch.events)
@@ -225,9 +237,13 @@ class Outlet:
 
 
 class Loop:
-    """One stage object between its inlet and its outlet. `turn` is called again and again, by `run` or by a simulator."""
+    """One stage object between its inlet and its outlet. `turn` is called again and again, by `run` or by a
+    simulator.
+    """
 
-    def __init__(self, name: str, stage: Stage, inlet: Callable[[int], Inlet], outlet: Outlet | None, clock: Clock) -> None:
+    def __init__(
+        self, name: str, stage: Stage, inlet: Callable[[int], Inlet], outlet: Outlet | None, clock: Clock
+    ) -> None:
         self.name = name
         self.stage = stage
         self._clock = clock
@@ -300,7 +316,9 @@ class Lifeline:
         self.asked = False
 
     def watch_stdin(self) -> None:
-        """One daemon thread, because Windows cannot poll a pipe; ``os.read``, because the buffered reader aborts at exit."""
+        """One daemon thread, because Windows cannot poll a pipe; ``os.read``, because the buffered reader aborts at
+        exit.
+        """
         threading.Thread(target=self._read, name="lifeline", daemon=True).start()
 
     def watch_signals(self) -> None:
@@ -371,7 +389,9 @@ class Setting:
     def lanes(self, journal: str) -> list[Lane]:
         if self.bus is None:
             return []
-        return [self.bus.push(edge.name) for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal]
+        return [
+            self.bus.push(edge.name) for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal
+        ]
 
     def publisher(self) -> Publisher | None:
         return self.bus.publisher(f"tap.{self.name}") if self.bus else None
@@ -448,7 +468,11 @@ def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.N
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")
     parser.add_argument("--stage", help="its key in that file; needed where several entries run this process")
-    parser.add_argument("--supervised", action="store_true", help="started by supervisor.py: join the bus, leave when standard input ends")
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="started by supervisor.py: join the bus, leave when standard input ends",
+    )
     return parser.parse_args(argv)
 
 
@@ -467,7 +491,8 @@ C = TypeVar("C", bound=config.StageConfig)
 
 
 def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Setting, C]:
-    """Configuration, lock, log and bus of a process. Ends the process with exit code 2 where the file is at fault, 1 where the
+    """Configuration, lock, log and bus of a process. Ends the process with exit code 2 where the file is at fault, 1
+    where the
     lock is held."""
     try:
         pipeline = config.load(args.config)
@@ -475,12 +500,12 @@ def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Set
         settings = config.convert(pipeline, name, kind)
     except config.ConfigError as error:
         for fault in error.faults:
-            print(f"{args.config}: {fault}", file=sys.stderr)
+            sys.stderr.write(f"{args.config}: {fault}\n")
         sys.exit(EXIT_CONFIG)
     try:
         return Setting(pipeline, name, args.supervised), settings
     except Held as held:
-        print(held, file=sys.stderr)
+        sys.stderr.write(f"{held}\n")
         sys.exit(EXIT_CRASHED)
 
 

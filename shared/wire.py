@@ -1,7 +1,10 @@
-"""The bus, one of the four interfaces behind which a simulator can stand: ZeroMQ lanes between processes of one machine.
+"""The bus, one of the four interfaces behind which a simulator can stand: ZeroMQ lanes between processes of one
+machine.
 
-A lane may lose what is in it whenever a process dies; nothing relies on it but speed (the journal is the guarantee). PULL
-binds and PUSH connects, one pair an edge; nothing ever blocks. Every bound socket has a ZAP domain, which makes libzmq refuse
+A lane may lose what is in it whenever a process dies; nothing relies on it but speed (the journal is the guarantee).
+PULL
+binds and PUSH connects, one pair an edge; nothing ever blocks. Every bound socket has a ZAP domain, which makes libzmq
+refuse
 peers older than ZMTP 3: without it any web page can POST bytes that arrive as a message. Where there is no ``ipc``
 (Windows), lanes are loopback tcp with CURVE and the binder publishes its port in ``run/edges/``.
 """
@@ -107,7 +110,7 @@ def _write_private(path: Path, data: bytes) -> None:
         os.write(fd, data)
     finally:
         os.close(fd)
-    os.replace(tmp, path)
+    tmp.replace(path)
 
 
 class _Inbox:
@@ -275,7 +278,9 @@ class Bus:
         return socket
 
     def pull(self, edge: str) -> _Inbox:
-        """Binds. The caller holds the stage's lock: a second bind of an ipc path succeeds silently and steals the lane."""
+        """Binds. The caller holds the stage's lock: a second bind of an ipc path succeeds silently and steals the
+        lane.
+        """
         socket = self._bound(zmq.PULL, edge)
         self._poller.register(socket, zmq.POLLIN)
         return _Inbox(socket)

@@ -1,0 +1,233 @@
+"""Archiver: every event it receives becomes one line of JSON, once.
+
+Its position in the journal and the size of every open file are one checkpoint: after a crash the files are cut to those
+sizes and the rest is taken again. Files are opened, chosen and closed by the time of the records, never by a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from loguru import logger
+
+from shared import paths
+from shared.checkpoint import Checkpoint
+from shared.config import StageConfig
+from shared.events import AggTrade, Batch, Event, Feed, Quote, Trade
+from shared.files import Appender
+from shared.ids import Ids
+from shared.lines import line
+from shared.runner import Context, main
+
+CLOSE_AFTER = 2 * paths.SECOND
+"""A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second
+file.
+"""
+BUFFER_BYTES = 1 << 20
+
+
+class Config(StageConfig, kw_only=True, frozen=True):
+    rotate_every_s: int = 60
+    """Seconds of record time in one file, a divisor of 3600: a new file starts, so that a crash costs at most one
+    open file.
+    """
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rotate_every_s <= 3600 or 3600 % self.rotate_every_s:
+            raise ValueError(f"rotate_every_s: {self.rotate_every_s} does not divide 3600")
+
+
+class _Open:
+    """One open file and what is not written to it yet."""
+
+    __slots__ = ("appender", "end", "fresh", "lines", "path", "waiting")
+
+    def __init__(self, path: str, end: int) -> None:
+        self.path = path
+        self.end = end
+        self.lines: list[str] = []
+        self.waiting = 0
+        self.appender: Appender | None = None
+        self.fresh = True
+        """Its name is not durable yet."""
+
+
+class Archiver:
+    """The archive of one source's journal: ``raw/``, ``feed/`` and ``rejected/`` of the open hours."""
+
+    def __init__(self, context: Context, config: Config) -> None:
+        self._disk = context.disk
+        self._venue = context.venue
+        self._every = config.rotate_every_s * paths.SECOND
+        self._every_s = config.rotate_every_s
+        self._checkpoint = Checkpoint(context.disk, context.checkpoint)
+        self._open: dict[tuple[str, int], _Open] = {}
+        self._closing: list[tuple[str, str]] = []
+        self._ids: dict[str, Ids] = {}
+        self._position = 0
+        self._ts = 0
+        self._ended = False
+        self.given = 0
+        self.counters = {"lines": 0, "late_files": 0, "bytes_written": 0}
+
+    # --- recovery ---
+
+    def open(self) -> int:
+        stored = self._checkpoint.load()
+        if stored is not None:
+            self._recover(msgspec.msgpack.decode(stored))
+        return self._position
+
+    def _recover(self, saved: dict[str, Any]) -> None:
+        self._position, self._ts, self._ended = saved["position"], saved["ts"], saved["ended"]
+        self._ids = {symbol: Ids.from_intervals(intervals) for symbol, intervals in saved["ids"].items()}
+        for old, new in saved["closing"]:
+            self._rename(old, new)
+        kept = set()
+        for folder, start, path, size in saved["open"]:
+            kept.add(path)
+            entry = _Open(path, start + self._every)
+            entry.fresh = False
+            found = self._disk.size(path)
+            if found is None or found < size:
+                logger.error(f"{path} should hold {size} bytes and holds {found or 0}: lines are lost")
+            if found is not None and found > size:
+                self._disk.truncate(path, size)
+                self._disk.sync(path)
+            self._open[folder, start] = entry
+        self._sweep(kept)
+
+    def _sweep(self, kept: set[str]) -> None:
+        """Deletes files begun after the checkpoint: their lines are taken again. Only around its date, where there
+        can be many.
+        """
+        dates = {paths.date_of(max(self._ts + days * paths.DAY, 0)) for days in (-1, 0, 1)}
+        folders = [f"{top}/{self._venue}/{date}" for top in ("feed", "rejected") for date in dates]
+        for symbol in self._disk.list(f"raw/{self._venue}"):
+            folders += [f"raw/{self._venue}/{symbol}/{date}" for date in dates]
+        for folder in folders:
+            for name in self._disk.list(folder):
+                path = f"{folder}/{name}"
+                if name.startswith("open_") and path not in kept:
+                    self._disk.remove(path)
+
+    # --- records in, lines out ---
+
+    def handle(self, batch: Batch) -> Iterable[Batch]:
+        for event in batch.events:
+            key = _folder_key(event)
+            start = event.ts - event.ts % self._every  # type: ignore[union-attr]
+            entry = self._open.get((key, start)) or self._begin(key, start)
+            text = line(event)
+            entry.lines.append(text)
+            entry.waiting += len(text)
+            if entry.waiting > BUFFER_BYTES:
+                self._write(entry)
+            if isinstance(event, Trade):
+                self._held(event.symbol).add(event.trade_id)
+            self._ended = isinstance(event, Feed) and event.kind == "ended"
+        self.counters["lines"] += len(batch.events)
+        self._position, self._ts = batch.last, batch.ts
+        return ()
+
+    def _held(self, symbol: str) -> Ids:
+        found = self._ids.get(symbol)
+        if found is None:
+            found = self._ids[symbol] = Ids()
+        return found
+
+    def _folder(self, key: str, date: str) -> str:
+        if key == _FEED:
+            return paths.feed_dir(self._venue, date)
+        return paths.rejected_dir(self._venue, date) if key == _REJECTED else paths.raw_dir(self._venue, key, date)
+
+    def _begin(self, key: str, start: int) -> _Open:
+        """A file for this folder and time; the k-th where earlier ones are closed already."""
+        folder = self._folder(key, paths.date_of(start))
+        clock = paths.clock_name(start, self._every_s)
+        names = set(self._disk.list(folder))
+        k, suffix = 0, ""
+        sealed = f"part_{clock[:2]}.jsonl.zst" in names
+        while f"part_{clock}{suffix}.jsonl" in names or (sealed and not suffix):
+            k, suffix = k + 1, f"_{k + 1}"
+        self.counters["late_files"] += bool(k)
+        path = f"{folder}/open_{clock}{suffix}.jsonl"
+        if f"open_{clock}{suffix}.jsonl" in names:  # begun by a life that never came to name it: its lines come again
+            self._disk.truncate(path, 0)
+        entry = self._open[key, start] = _Open(path, start + self._every)
+        return entry
+
+    def _write(self, entry: _Open) -> None:
+        if entry.appender is None:
+            entry.appender = self._disk.appender(entry.path)
+        data = "".join(entry.lines).encode("utf-8", "surrogatepass")
+        entry.appender.write(data)
+        self.counters["bytes_written"] += len(data)
+        entry.lines.clear()
+        entry.waiting = 0
+
+    # --- durability ---
+
+    def commit(self, final: bool = False) -> None:
+        folders = set()
+        for entry in self._open.values():
+            if entry.lines:
+                self._write(entry)
+            if entry.appender is not None:
+                entry.appender.sync()
+            if entry.fresh:
+                folders.add(entry.path.rpartition("/")[0])
+                entry.fresh = False
+        for folder in sorted(folders):
+            self._disk.sync_dir(folder)
+        everything = final or self._ended
+        done = [key for key, entry in self._open.items() if everything or entry.end + CLOSE_AFTER <= self._ts]
+        for key in done:
+            entry = self._open.pop(key)
+            if entry.appender is not None:
+                entry.appender.close()
+            self._closing.append((entry.path, entry.path.replace("/open_", "/part_")))
+        self._store()
+        for old, new in self._closing:
+            self._rename(old, new)
+        self._closing.clear()
+
+    def _store(self) -> None:
+        """The checkpoint names the files about to be renamed: a crash in between is finished at the next start."""
+        saved = {
+            "position": self._position,
+            "ts": self._ts,
+            "ended": self._ended,
+            "open": [(key, start, entry.path, self._size(entry)) for (key, start), entry in self._open.items()],
+            "closing": self._closing,
+            "ids": {symbol: ids.intervals for symbol, ids in self._ids.items()},
+        }
+        self._checkpoint.store(msgspec.msgpack.encode(saved))
+
+    def _size(self, entry: _Open) -> int:
+        return entry.appender.size if entry.appender is not None else self._disk.size(entry.path) or 0
+
+    def _rename(self, old: str, new: str) -> None:
+        if self._disk.size(old) is not None:
+            self._disk.rename(old, new)
+
+    def close(self) -> None:
+        for entry in self._open.values():
+            if entry.appender is not None:
+                entry.appender.close()
+        self._open.clear()
+
+
+_FEED, _REJECTED = "feed/", "rejected/"  # with a slash, for no symbol of a venue has one
+
+
+def _folder_key(event: Event) -> str:
+    if isinstance(event, Trade | Quote | AggTrade):
+        return event.symbol
+    return _FEED if isinstance(event, Feed) else _REJECTED
+
+
+if __name__ == "__main__":
+    main("archiver", Archiver, Config, __doc__ or "")

@@ -1,0 +1,227 @@
+"""Parquet sink: bars become files, each of them whole before it bears its name.
+
+Its position is the sequence number up to which every symbol's rows are on disk. The rows of a flush go to parts named
+by
+the range they came from; what a crash left behind that position goes when the range is written again. A bar for a
+second
+that was closed at the last flush (a late or healed trade) rewrites the part that holds its row, or is new if none does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from loguru import logger
+
+from shared import paths
+from shared.barfiles import bar_table, starts, with_newer
+from shared.checkpoint import Checkpoint
+from shared.config import StageConfig
+from shared.events import Bar, Batch
+from shared.files import TMP
+from shared.runner import Context, main
+from shared.tables import SCHEMA_VERSION
+
+FIRST_FLUSH = 5 * paths.SECOND
+"""A newcomer sees a file at once."""
+MOST_ROWS = 200_000
+"""Rows in memory at which a flush comes early (a day replayed in a minute)."""
+
+
+class Config(StageConfig, kw_only=True, frozen=True):
+    flush_every_s: int = 60
+    """Seconds of record time between two flushes: what a reader of the Parquet files lags behind at most."""
+    compression: Literal["snappy", "zstd", "lz4", "none"] = "snappy"
+    """Codec of the open hours' files; compacted days are written with zstd."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.flush_every_s <= 3600:
+            raise ValueError(f"flush_every_s: {self.flush_every_s} is not between 1 and 3600")
+
+
+Place = tuple[str, int]
+"""A symbol and the start of an hour: the rows of one part."""
+
+
+class ParquetSink:
+    """The bars of one journal: ``parquet/`` of the open hours."""
+
+    def __init__(self, context: Context, config: Config) -> None:
+        self._disk = context.disk
+        self._venue = context.venue
+        self._every = config.flush_every_s * paths.SECOND
+        self._compression = config.compression
+        self._checkpoint = Checkpoint(context.disk, context.checkpoint)
+        self._rows: dict[Place, dict[int, Bar]] = defaultdict(dict)
+        self._late: dict[Place, dict[int, Bar]] = defaultdict(dict)
+        self._leftover: set[str] = set()
+        self._count = 0
+        self._position = 0
+        self._durable = 0
+        self._ts = 0
+        self._sealed_before = 0
+        self._next_flush: int | None = None
+        self._ended = False
+        self.given = 0
+        self.counters = {"rows": 0, "parts": 0, "rewritten": 0, "late_sealed": 0, "waiting": 0}
+
+    def open(self) -> int:
+        stored = self._checkpoint.load()
+        if stored is not None:
+            saved = msgspec.msgpack.decode(stored)
+            self._position = self._durable = saved["position"]
+            self._ts = self._sealed_before = saved["ts"]
+            self._ended = saved["ended"]
+            for bar in msgspec.convert(saved["waiting"], list[Bar]):
+                self._late[_place(bar)][bar.window_start] = bar
+        self._leftover = self._beyond()
+        return self._position
+
+    def _beyond(self) -> set[str]:
+        """Parts of a flush that came to no checkpoint, and unfinished files; around the date reached, for there can
+        be many.
+        """
+        found = set()
+        dates = {paths.date_of(max(self._ts + days * paths.DAY, 0)) for days in (-1, 0, 1)}
+        for folder in self._disk.list(f"parquet/{self._venue}"):
+            for date in dates:
+                at = paths.bars_dir(self._venue, paths.symbol_of(folder), date)
+                for name in self._disk.list(at):
+                    if name.startswith("part_") and name.endswith(TMP):
+                        self._disk.remove(f"{at}/{name}")
+                    elif (span := _span(name)) is not None and span[1] > self._durable:
+                        found.add(f"{at}/{name}")
+        return found
+
+    def handle(self, batch: Batch) -> Iterable[Batch]:
+        for bar in batch.events:
+            if not isinstance(bar, Bar):
+                continue
+            place = _place(bar)
+            if self._is_sealed(place):
+                self.counters["late_sealed"] += 1
+                continue
+            # Every second before the last flush's time was closed then: its row may stand in a part already.
+            late = bar.window_start < self._sealed_before and bar.window_start not in self._rows[place]
+            rows = (self._late if late else self._rows)[place]
+            rows[bar.window_start] = bar
+            self._count += 1
+        self._position, self._ts = batch.last, batch.ts
+        if self._next_flush is None:
+            self._next_flush = batch.ts + min(FIRST_FLUSH, self._every)
+        return ()
+
+    def _is_sealed(self, place: Place) -> bool:
+        # Judged by what the last checkpoint said, for that is what the compactor goes by.
+        return place[1] + paths.HOUR + paths.SEAL_AFTER <= self._sealed_before
+
+    def commit(self, final: bool = False) -> None:
+        due = self._next_flush is not None and self._ts >= self._next_flush
+        if not (due or final or self._count >= MOST_ROWS) or self._position == self._durable:
+            return
+        self._flush()
+        self._next_flush = self._ts - self._ts % self._every + self._every
+
+    def _flush(self) -> None:
+        folders: set[str] = set()
+        self._place_late(folders)
+        ready = [self._write_part(place, rows) for place, rows in sorted(self._rows.items()) if rows]
+        for path in sorted(self._leftover):
+            self._disk.remove(path)
+        self._leftover.clear()
+        for tmp, path in ready:
+            self._disk.rename(tmp, path)
+            folders.add(path.rpartition("/")[0])
+        for folder in sorted(folders):
+            self._disk.sync_dir(folder)
+        self._store()
+        self._rows.clear()
+        self._count = 0
+        self.counters["parts"] += len(ready)
+
+    def _write_part(self, place: Place, rows: dict[int, Bar]) -> tuple[str, str]:
+        symbol, hour = place
+        first = self._durable + 1
+        ordered = [rows[start] for start in sorted(rows)]
+        name = f"part_{paths.clock_name(ordered[0].window_start)}_{first:016d}_{self._position:016d}.parquet"
+        path = f"{paths.bars_dir(self._venue, symbol, paths.date_of(hour))}/{name}"
+        metadata = {"lake.schema": str(SCHEMA_VERSION), "lake.first": str(first), "lake.last": str(self._position)}
+        self._disk.write_table(path + TMP, bar_table(ordered, self._venue), self._compression, metadata)
+        self.counters["rows"] += len(ordered)
+        return path + TMP, path
+
+    # --- bars for seconds that were closed before ---
+
+    def _place_late(self, folders: set[str]) -> None:
+        """Late bars replace their rows where they stand; the others become new rows of this flush."""
+        for place, bars in sorted(self._late.items()):
+            folder = paths.bars_dir(self._venue, place[0], paths.date_of(place[1]))
+            hour = f"{paths.hour_of(place[1]):02d}"
+            names = self._disk.list(folder)
+            blocked: dict[int, Bar] = {}
+            for name in names:
+                path = f"{folder}/{name}"
+                if (
+                    bars
+                    and name.startswith(f"part_{hour}")
+                    and name.endswith(".parquet")
+                    and path not in self._leftover
+                ):
+                    blocked |= self._rewrite(path, bars)
+                    folders.add(folder)
+            if self._is_sealed(place) or f"hour_{hour}.parquet" in names:
+                # The hour is the compactor's now; the validator sees the difference and has it rebuilt.
+                self.counters["late_sealed"] += len(bars)
+            else:
+                self._rows[place] |= bars
+            self._late[place] = blocked
+        self._late = defaultdict(dict, {place: bars for place, bars in self._late.items() if bars})
+        self.counters["waiting"] = sum(map(len, self._late.values()))
+
+    def _rewrite(self, path: str, bars: dict[int, Bar]) -> dict[int, Bar]:
+        """Replaces the rows of this part that `bars` holds and takes them out of it; returns those that must wait."""
+        meta = self._disk.table_meta(path)
+        if meta is None:  # cannot be read: set aside by the validator, rebuilt from the archive
+            return {}
+        old = self._disk.read_table(path)
+        hits = {start: bars.pop(start) for start in starts(old) if start in bars}
+        if not hits:
+            return {}
+        newer = with_newer(old, bar_table([hits[start] for start in sorted(hits)], self._venue))
+        self._disk.write_table(path + TMP, newer, self._compression, meta[1])
+        try:
+            self._disk.replace(path + TMP, path)
+        except PermissionError:  # an open notebook on Windows: nothing has changed, the next flush tries again
+            self._disk.remove(path + TMP)
+            logger.warning(f"{path} is open in another program; its newer rows wait")
+            return hits
+        self.counters["rewritten"] += len(hits)
+        return {}
+
+    def _store(self) -> None:
+        waiting = [bar for bars in self._late.values() for bar in bars.values()]
+        saved = {"position": self._position, "ts": self._ts, "ended": self._ended, "waiting": waiting}
+        self._checkpoint.store(msgspec.msgpack.encode(saved))
+        self._durable, self._sealed_before = self._position, self._ts
+
+    def close(self) -> None:
+        """Holds nothing open between flushes."""
+
+
+def _place(bar: Bar) -> Place:
+    return bar.symbol, bar.window_start - bar.window_start % paths.HOUR
+
+
+def _span(name: str) -> tuple[int, int] | None:
+    """First and last sequence number in a part's name."""
+    pieces = name.removesuffix(".parquet").split("_")
+    if len(pieces) != 4 or pieces[0] != "part" or not name.endswith(".parquet"):
+        return None
+    return (int(pieces[2]), int(pieces[3])) if pieces[2].isdigit() and pieces[3].isdigit() else None
+
+
+if __name__ == "__main__":
+    main("parquet_sink", ParquetSink, Config, __doc__ or "")
