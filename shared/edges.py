@@ -1,0 +1,171 @@
+"""The two ends of an edge: what takes records from a lane or else from the journal, and what gives them.
+
+lane or journal ─▶ Inlet ─▶ stage ─▶ Outlet ─▶ journal, then lanes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loguru import logger
+
+from shared.events import Batch
+from shared.journal import HEADER, Damaged, Reader, Writer, unpack
+from shared.wire import Inbox, Lane, Publisher
+
+IDLE_LOOK_NS = 60_000_000
+"""After this much silence the journal is looked into: a lost last message has no successor to reveal it."""
+
+
+class Inlet:
+    """The consumer's end of an edge: every record once and in order, from the lane or else from the journal."""
+
+    def __init__(self, reader: Reader, inbox: Inbox | None, position: int) -> None:
+        self._reader = reader
+        self._inbox = inbox
+        self._synced = position
+        self._waiting: bytes | None = None  # a lane message behind a hole
+        self._behind = True  # at start the journal comes first
+        self._quiet_since = -IDLE_LOOK_NS
+        self.position = position
+        self.counters = {"holes": 0, "lost": 0, "damaged": 0}
+
+    def take(self, mono: int) -> list[Batch]:
+        """What is there now; empty where nothing is."""
+        taken = self._from_lane() if not self._behind else []
+        if self._behind or (not taken and mono - self._quiet_since >= IDLE_LOOK_NS):
+            self._quiet_since = mono
+            found = self._reader.read(self.position)
+            for batch in found:
+                self._accept(batch)
+            if not found:
+                self._behind = False
+                found = self._after_hole()
+            taken += found
+        if taken:
+            self._quiet_since = mono
+        return taken
+
+    def _from_lane(self) -> list[Batch]:
+        taken: list[Batch] = []
+        while self._inbox is not None and len(taken) < 64 and (data := self._inbox.recv()) is not None:
+            try:
+                _, _, first, count = HEADER.unpack_from(data)
+                if first + count - 1 <= self.position:
+                    continue
+                if first > self.position + 1:
+                    self.counters["holes"] += 1
+                    self._waiting, self._behind = data, True
+                    break
+                batch = unpack(data).after(self.position)
+            except (Damaged, ValueError, OverflowError) as why:
+                self._damage(str(why))
+                continue
+            self._accept(batch)
+            taken.append(batch)
+        return taken
+
+    def _after_hole(self) -> list[Batch]:
+        """The journal has no more, so what waits is next: whatever lies between is lost from the journal itself."""
+        data, self._waiting = self._waiting, None
+        if data is None:
+            return []
+        try:
+            batch = unpack(data)
+        except Damaged as why:
+            self._damage(str(why))
+            return []
+        if batch.last <= self.position:
+            return []
+        batch = batch.after(self.position)
+        self._accept(batch)
+        return [batch]
+
+    def _accept(self, batch: Batch) -> None:
+        missing = batch.first - self.position - 1
+        if missing:
+            self.counters["lost"] += missing
+            logger.error(
+                f"records {self.position + 1} to {batch.first - 1} are in the journal no more; trades are healed by id"
+            )
+        self.position = batch.last
+
+    def _damage(self, why: str) -> None:
+        self.counters["damaged"] += 1
+        logger.warning(f"a message on the lane is no record ({why}); the journal has it")
+
+    def rush(self) -> None:
+        """The next `take` looks into the journal, silence or not."""
+        self._behind = True
+
+    def sync(self) -> None:
+        """The source is durable up to the position when it returns."""
+        if self.position > self._synced:
+            self._reader.sync(self._synced, self.position)
+            self._synced = self.position
+
+
+class Outlet:
+    """The producer's end of its edges: journal first, then the very same bytes on each lane."""
+
+    def __init__(
+        self, writer: Writer, reader: Reader, lanes: Sequence[Lane], publisher: Publisher | None = None, topic: str = ""
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._lanes = lanes
+        self._publisher = publisher
+        self._topic = topic
+        self._pending: list[Batch] = []
+        self._again: list[Batch] = []
+        self.counters = {"events_out": 0, "lane_skipped": 0, "replay_differs": 0}
+
+    def open(self, given: int) -> None:
+        """`given` is what the stage's checkpoint counts as handed over: what the journal holds beyond will be given
+        again.
+        """
+        self._writer.open(given)
+        position = given
+        while found := self._reader.read(position):
+            self._again += found
+            position = found[-1].last
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def give(self, batch: Batch) -> None:
+        """Takes an output; one that the journal holds since before a restart is compared with what stands there."""
+        if batch.last > self._writer.last:
+            self._pending.append(batch.after(self._writer.last) if not self._pending else batch)
+        elif self._again and self._again[0].first <= batch.first:
+            while self._again and self._again[0].last < batch.first:
+                del self._again[0]
+            if self._again and self._again[0] != batch:
+                self.counters["replay_differs"] += 1
+                logger.error(
+                    f"replay of {self._topic} {batch.first} to {batch.last} differs from what stood before the restart"
+                )
+
+    def flush(self) -> None:
+        """The sources of all pending outputs must be durable: a derived record may not outlive what it was derived
+        from.
+        """
+        for batch in self._pending:
+            data = self._writer.append(batch)
+            self.counters["events_out"] += len(batch.events)
+            for lane in self._lanes:
+                if not lane.send(data):
+                    self.counters["lane_skipped"] += 1
+            if self._publisher is not None:
+                self._publisher.send(self._topic, data)
+        self._pending.clear()
+
+    def sync(self) -> None:
+        self._writer.sync()
+
+    def trim(self) -> None:
+        self._writer.trim()
+
+    def close(self) -> None:
+        self._writer.close()

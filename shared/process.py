@@ -1,0 +1,187 @@
+"""What every process of the mesh begins and ends with: settings, lock, log, bus, lifeline, heartbeat and exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from loguru import logger
+
+from shared import config, paths, topology
+from shared.clock import Clock, SystemClock
+from shared.events import Beat
+from shared.files import Files
+from shared.journal import Writer
+from shared.locks import Held, Lock
+from shared.logs import setup
+from shared.wire import Bus, Lane, Publisher, find_mesh
+
+BEAT_NS = 1_000_000_000
+EXIT_ASKED, EXIT_CRASHED, EXIT_CONFIG = 0, 1, 2
+
+C = TypeVar("C", bound=config.StageConfig)
+
+
+class Lifeline:
+    """The supervisor's hold on a stage: standard input. A line ``drain``, or its end, asks the stage to leave."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def watch_stdin(self) -> None:
+        """One daemon thread, because Windows cannot poll a pipe; ``os.read``, because the buffered reader aborts at
+        exit.
+        """
+        threading.Thread(target=self._read, name="lifeline", daemon=True).start()
+
+    def watch_signals(self) -> None:
+        for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: self.ask())
+
+    def ask(self) -> None:
+        self.asked = True
+
+    def _read(self) -> None:
+        pending = b""
+        while True:
+            try:
+                data = os.read(0, 4096)
+            except OSError:
+                data = b""
+            *lines, pending = (pending + data).split(b"\n")
+            if not data or b"drain" in [line.strip() for line in lines]:
+                self.ask()
+                return
+
+
+class Heart:
+    """Sends a Beat a second, from the work loop and from nowhere else: a hung loop cannot look alive."""
+
+    def __init__(self, lane: Lane | None, stage: str, token: str, clock: Clock) -> None:
+        self._lane = lane
+        self._clock = clock
+        self._last = -BEAT_NS
+        self.beat = Beat(stage, os.getpid(), token, phase="starting")
+
+    def due(self) -> bool:
+        return self._clock.mono() - self._last >= BEAT_NS
+
+    def send(self) -> None:
+        self._last = self._clock.mono()
+        if self._lane is not None:
+            self._lane.send(msgspec.msgpack.encode(self.beat))
+
+
+class Setting:
+    """What every process of the mesh begins with: its configuration, its lock, its log, its bus."""
+
+    def __init__(self, pipeline: topology.Pipeline, name: str, supervised: bool) -> None:
+        self.pipeline = pipeline
+        self.name = name
+        self.lake = Path(pipeline.lake)
+        self.lake.mkdir(parents=True, exist_ok=True)
+        setup(self.lake, name, console=not supervised)
+        self.disk = Files(self.lake)
+        self.clock = SystemClock()
+        self.lock = Lock(self.lake / paths.stage_lock(name), what=f"stage {name}")
+        mesh = find_mesh(self.lake) if supervised else None
+        self.bus = Bus(self.lake, mesh) if mesh is not None else None
+        self.lifeline = Lifeline()
+        self.lifeline.watch_signals()
+        if supervised:
+            self.lifeline.watch_stdin()
+        lane = self.bus.push("health") if self.bus else None
+        self.heart = Heart(lane, name, mesh.token if mesh else "", self.clock)
+
+    def writer(self, journal: str, state: Callable[[], bytes], **options: int) -> Writer:
+        edges = [edge for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal]
+        bases = [paths.checkpoint_base(edge.consumer, journal) for edge in edges]
+        return Writer(self.disk, paths.journal_dir(self.name, journal), state, bases, **options)
+
+    def lanes(self, journal: str) -> list[Lane]:
+        if self.bus is None:
+            return []
+        return [
+            self.bus.push(edge.name) for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal
+        ]
+
+    def publisher(self) -> Publisher | None:
+        return self.bus.publisher(f"tap.{self.name}") if self.bus else None
+
+    def close(self) -> None:
+        if self.bus is not None:
+            self.bus.close()
+        self.lock.close()
+
+
+def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line that every stage understands."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")
+    parser.add_argument("--stage", help="its key in that file; needed where several entries run this process")
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="started by supervisor.py: join the bus, leave when standard input ends",
+    )
+    return parser.parse_args(argv)
+
+
+def stage_name(pipeline: topology.Pipeline, run_name: str, wanted: str | None) -> str:
+    """The entry of the pipeline file that is meant. Raises ConfigError."""
+    names = [node.name for node in pipeline.nodes.values() if node.run == run_name]
+    if wanted in names:
+        return str(wanted)
+    if wanted is None and len(names) == 1:
+        return names[0]
+    says = f"no entry that runs {run_name}" if not names else f"name one of {', '.join(names)} with --stage"
+    raise config.ConfigError([topology.Fault("--stage", f"{wanted or 'not given'}: {says}")])
+
+
+def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Setting, C]:
+    """Configuration, lock, log and bus of a process. Ends the process with exit code 2 where the file is at fault, 1
+    where the
+    lock is held."""
+    try:
+        pipeline = config.load(args.config)
+        name = stage_name(pipeline, run_name, args.stage)
+        settings = config.convert(pipeline, name, kind)
+    except config.ConfigError as error:
+        for fault in error.faults:
+            sys.stderr.write(f"{args.config}: {fault}\n")
+        sys.exit(EXIT_CONFIG)
+    try:
+        return Setting(pipeline, name, args.supervised), settings
+    except Held as held:
+        sys.stderr.write(f"{held}\n")
+        sys.exit(EXIT_CRASHED)
+
+
+def guarded(setting: Setting, work: Callable[[], Any]) -> int:
+    """Runs `work`; what it raises is logged and becomes the exit code. One of the two places that catch everything."""
+    try:
+        work()
+        return EXIT_ASKED
+    except config.ConfigError as error:
+        for fault in error.faults:
+            logger.error(str(fault))
+        return EXIT_CONFIG
+    except MemoryError:
+        raise
+    except OSError as error:
+        logger.error(f"{type(error).__name__}: {error}: the stage ends and recovers at its next start")
+        logger.opt(exception=True).debug("where it happened")
+        return EXIT_CRASHED
+    except Exception:
+        logger.exception(f"stage {setting.name} crashed")
+        return EXIT_CRASHED
+    finally:
+        setting.close()
