@@ -151,7 +151,6 @@ class Writer:
         self.last = max(
             [tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, self._furthest_consumer(), at_least]
         )
-        self._begin_segment()
         return state, tail
 
     def _furthest_consumer(self) -> int:
@@ -182,9 +181,10 @@ class Writer:
 
     def append(self, batch: Batch) -> bytes:
         """One record, one ``write()``: received when it returns. Returns the bytes for the lanes. Raises OSError."""
-        assert self._file is not None and batch.first == self.last + 1, "batches are appended in sequence, after open"
-        if self._file.size >= self._segment_bytes:
-            self._begin_segment()
+        assert batch.first == self.last + 1, "batches are appended in sequence, after open"
+        if self._file is None or self._file.size >= self._segment_bytes:
+            self._begin_segment()  # not in `open`: the state is the caller's, who has to recover it first
+        assert self._file is not None
         data = pack(batch, batch.first, len(batch.events) + 1)
         self._file.write(data)
         self._sizes[self._current] = self._file.size
@@ -193,8 +193,8 @@ class Writer:
 
     def sync(self) -> None:
         """Everything appended is durable when it returns."""
-        assert self._file is not None
-        self._file.sync()
+        if self._file is not None:
+            self._file.sync()
 
     def trim(self) -> int:
         """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but

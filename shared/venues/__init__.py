@@ -1,1 +1,190 @@
-"""Venue adapters: one file a venue, pure: bytes and a receive time in, events out."""
+"""Venues: what each sends and allows. An adapter turns bytes into words and wishes into requests; it opens nothing and asks no clock.
+
+A new venue is one file here, named as ``venue:`` in the pipeline file, with a class ``Venue`` of the shape of :class:`Adapter`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from shared.events import AggTrade, Quote, Trade
+
+KINDS = ("trade", "quote", "agg_trade")
+"""What can be recorded, in our words; adapters know the venue's."""
+MAX_FRAME = 1 << 20
+"""Bytes of one websocket message; a longer one is not decoded."""
+MAX_ID = 2**63 - 1
+
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]{1,18})?")
+
+
+class Reject(ValueError):
+    """Bytes that cannot be understood, or must not be believed. The text is the reason, without what was sent."""
+
+
+class Control(msgspec.Struct, frozen=True):
+    """What a venue says about the connection rather than the market."""
+
+    kind: str
+    """``ack``, ``error`` or ``shutdown``."""
+    id: int | None = None
+    """The request it answers."""
+    text: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A REST question as plain data."""
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    weight: int = 1
+    """What the venue charges for it."""
+    max_bytes: int = 8 << 20
+    """A longer answer is not read."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the venue allows a client, as planned with: below what it says where that is uncertain."""
+
+    streams_per_connection: int
+    messages_per_s: float
+    """Messages we may send on one connection, pongs included."""
+    connects_per_5min: int
+    lifetime_s: int
+    """The venue cuts a connection of this age."""
+    weight_per_min: int
+    """REST, until the venue has told its own figure."""
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What the venue says of a symbol. Sizes are text with the venue's digits."""
+
+    symbol: str
+    status: str
+    base: str = ""
+    quote: str = ""
+    kind: str = "spot"
+    tick_size: str | None = None
+    lot_size: str | None = None
+
+
+class Newest(msgspec.Struct, frozen=True):
+    """The last trade of a symbol there is, by the venue's own word."""
+
+    trade_id: int
+    agg_id: int | None
+    ts: int
+
+
+class Adapter(Protocol):
+    """One venue, for a fixed allow-list of symbols: nothing of another symbol ever comes out of it.
+
+    Prices and quantities stay text. Times are nanoseconds. A quote without a venue time has ``ts == 0``: whoever knows the
+    venue's clock fills it in. Every `parse…` raises :class:`Reject` and nothing else, whatever the bytes.
+    """
+
+    name: ClassVar[str]
+    ws_url: ClassVar[str]
+    rest_url: ClassVar[str]
+    public_urls: ClassVar[dict[str, str]]
+    """Settings that reach the venue's public data where its main addresses refuse: key and value for the pipeline file."""
+    limits: ClassVar[Limits]
+    kinds: ClassVar[tuple[str, ...]]
+    """The streams this venue has."""
+    ids_have_holes: ClassVar[bool]
+    """Raw trade ids are not contiguous at the venue itself; aggregates prove what is missing."""
+
+    def __init__(self, symbols: Iterable[str] = (), streams: Sequence[str] = KINDS) -> None: ...
+
+    # websocket
+    def routes(self, kind: str) -> tuple[str, ...]:
+        """Where a kind of stream may be served, most likely first."""
+
+    def stream(self, symbol: str, kind: str) -> str: ...
+
+    def url(self, base: str, route: str, streams: Sequence[str]) -> str: ...
+
+    def subscribe(self, streams: Sequence[str], request_id: int) -> bytes: ...
+
+    def unsubscribe(self, streams: Sequence[str], request_id: int) -> bytes: ...
+
+    def parse(self, frame: bytes, ts_recv: int) -> list[Trade | AggTrade | Quote | Control]: ...
+
+    # REST
+    headers: ClassVar[dict[str, str]]
+
+    def ask_time(self) -> Request: ...
+
+    def parse_time(self, body: bytes) -> int: ...
+
+    def ask_instruments(self, symbols: Sequence[str] = ()) -> Request:
+        """All symbols where none are named."""
+
+    def parse_instruments(self, body: bytes) -> tuple[list[Instrument], int | None]:
+        """The symbols, and the REST weight a minute if it says so."""
+
+    def ask_newest(self, symbol: str) -> Request: ...
+
+    def parse_newest(self, body: bytes, symbol: str) -> Newest | None: ...
+
+    def ask_trades(self, symbol: str, first_id: int, most: int) -> Request | None:
+        """Trades from an id on; None where the venue does not give them to strangers."""
+
+    def ask_recent(self, symbol: str) -> Request | None:
+        """The newest trades there are, as many as one answer holds."""
+
+    def parse_trades(self, body: bytes, symbol: str, ts_recv: int) -> list[Trade]: ...
+
+    def ask_aggregates(self, symbol: str, first_id: int | None, start: int | None, end: int | None) -> Request:
+        """Aggregates from an id on, or of a span of time (nanoseconds)."""
+
+    def parse_aggregates(self, body: bytes, symbol: str, ts_recv: int) -> list[AggTrade]: ...
+
+
+def names() -> list[str]:
+    """The venues there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> type[Adapter]:
+    """The adapter of a venue. Raises LookupError for a name that is none."""
+    if name not in names():
+        raise LookupError(f"there is no venue {name}")
+    adapter: type[Adapter] = importlib.import_module(f"{__name__}.{name}").Venue
+    return adapter
+
+
+class Digits:
+    """Says whether texts are numbers as venues write prices: plain decimals, at most 18 places, at most 40 characters.
+
+    Prices and sizes repeat, and looking one up costs a tenth of checking it.
+    """
+
+    MOST = 1 << 16
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def check(self, text: str | None, what: str) -> str:
+        """The text itself. Raises Reject."""
+        if text is None or len(text) > 40 or _NUMBER.fullmatch(text) is None:
+            raise Reject(f"{what} is no plain number")
+        if len(self.known) >= self.MOST:
+            self.known.clear()
+        self.known.add(text)
+        return text
+
+
+def nanoseconds(stamp: int) -> int:
+    """A venue's milliseconds or microseconds, told apart by their size (1973 and later). Raises Reject."""
+    if 10**11 <= stamp < 9_223_372_036_854:
+        return stamp * 1_000_000
+    if 10**14 <= stamp < 9_223_372_036_854_775:
+        return stamp * 1_000
+    raise Reject("a time that is neither milliseconds nor microseconds")

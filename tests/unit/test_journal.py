@@ -122,10 +122,13 @@ def test_segments_go_when_every_consumer_has_made_them_durable(tmp_path: Path) -
 
 def test_a_restart_without_batches_keeps_the_state(tmp_path: Path) -> None:
     disk = Files(tmp_path)
-    states = iter([b"first", b"second", b"third"])
-    for expected in (None, b"first", b"second"):
-        w = Writer(disk, FOLDER, lambda: next(states))
-        assert w.open() == (expected, [])
+    w = Writer(disk, FOLDER, lambda: b"recovered")
+    w.open()
+    w.append(Batch(1, 1, []))
+    w.close()
+    for _ in range(3):
+        w = Writer(disk, FOLDER, lambda: b"")  # what a caller has before it has read what `open` returns
+        assert w.open() == (b"recovered", [Batch(1, 1, [])])
         w.close()
 
 
