@@ -39,3 +39,17 @@ def units(text: str) -> int:
 def to_float(number: int, scale: int = SCALE) -> float:
     """``number / scale`` as the nearest float64; Python's division of integers rounds correctly at any size."""
     return number / scale
+
+
+class Units(dict[str, int]):
+    """`units` with a memory, as prices repeat and a look-up costs a tenth of the reading. ``table[text]`` may raise
+    ValueError."""
+
+    LIMIT = 1 << 16
+
+    def __missing__(self, text: str) -> int:
+        number = units(text)
+        if len(self) >= self.LIMIT:
+            self.clear()
+        self[text] = number
+        return number

@@ -1,0 +1,238 @@
+"""One-second bars as a pure function of records: the same for streaming, replay, simulation and rebuild.
+
+Events say what happened, time records say how far time has come. A second closes at the first time record that is
+`lateness` past its end. Nothing else decides: no clock, no batch boundary, no order of arrival within the lateness.
+
+    bars = Bars()
+    bars.take(batch.events)
+    closed = bars.advance(batch.ts)      # (closed until, bars) or None
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import insort
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
+from shared.numbers import Units
+from shared.paths import SECOND
+from shared.seconds import Second
+from shared.series import Series
+
+STATE_VERSION = 1
+ENDS_QUOTES = ("disconnected", "suspended", "stale")
+"""After one of these no quote stands until the next one comes."""
+COUNTERS = ("duplicates", "excluded", "late_trades", "late_quotes", "late_feed", "unreadable", "revisions")
+
+
+class Bars:
+    """All symbols of one journal.
+
+    `lateness_ns`: how long a second waits for what was overtaken on its way. `revise_ns`: how long after that a trade
+    is still merged and the bar given out again. `use_agg`: whether live aggregate trades make the bars, because no raw
+    trades are subscribed; otherwise only fetched ones count, and only where no raw trade is held.
+    """
+
+    def __init__(self, lateness_ns: int = 2 * SECOND, revise_ns: int = 600 * SECOND, use_agg: bool = False) -> None:
+        self._lateness = lateness_ns
+        self._revise = revise_ns // SECOND
+        self._use_agg = use_agg
+        self._units = Units()
+        self._series: dict[str, Series] = {}
+        self._cuts: list[int] = []  # those of all symbols, for symbols not seen yet
+        self._closed: int | None = None  # seconds before this one are closed
+        self._stirred: set[str] = set()
+        self._ends = False
+        self.counters = dict.fromkeys(COUNTERS, 0)
+
+    @property
+    def closed_until(self) -> int | None:
+        """All bars that end by this time were given out."""
+        return None if self._closed is None else self._closed * SECOND
+
+    # --- events ---
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Adds events, in the order of their records."""
+        for event in events:
+            kind = type(event)
+            if kind is Quote:
+                self._quote(event)  # type: ignore[arg-type]
+            elif kind is Trade:
+                self._trade(event)  # type: ignore[arg-type]
+            elif kind is AggTrade:
+                self._agg_trade(event)  # type: ignore[arg-type]
+            elif kind is Feed:
+                self._feed(event)  # type: ignore[arg-type]
+
+    def add(self, event: Event) -> None:
+        self.take((event,))
+
+    def _quote(self, quote: Quote) -> None:
+        series = self._series.get(quote.symbol) or self._begin(quote.symbol)
+        second = series.open.get(quote.ts // SECOND)
+        if second is None:
+            sec = quote.ts // SECOND
+            if self._closed is not None and sec < self._closed:
+                self.counters["late_quotes"] += 1
+                series.late_quote(quote, self._closed * SECOND)
+                return
+            second = series.open[sec] = Second()
+        second.quotes.append(quote)
+
+    def _trade(self, trade: Trade) -> None:
+        one = trade.trade_id
+        try:
+            price, qty = self._units[trade.price], self._units[trade.qty]
+        except ValueError:
+            self.counters["unreadable"] += 1
+            return
+        series = self._series.get(trade.symbol) or self._begin(trade.symbol)
+        if not series.ids.add(one):
+            self.counters["duplicates"] += 1
+            return
+        second = series.open.get(trade.ts // SECOND)
+        if one > series.top and second is not None and (trade.trade_type is None or trade.trade_type == "MARKET"):
+            series.top = one
+            second.take(one, one, price, qty, trade.side == "buy")
+            return
+        counted = trade.trade_type is None or trade.trade_type == "MARKET"
+        self._place(series, trade.ts // SECOND, one, one, price, qty, trade.side == "buy", counted)
+
+    def _agg_trade(self, trade: AggTrade) -> None:
+        if trade.source == "ws" and not self._use_agg:
+            return
+        first, last = trade.first_trade_id, trade.last_trade_id
+        try:
+            price, qty = self._units[trade.price], self._units[trade.qty]
+        except ValueError:
+            self.counters["unreadable"] += 1
+            return
+        series = self._series.get(trade.symbol) or self._begin(trade.symbol)
+        if last < first or series.ids.overlaps(first, last):
+            self.counters["duplicates"] += 1
+            return
+        series.ids.add_range(first, last)
+        self._place(series, trade.ts // SECOND, first, last, price, qty, trade.side == "buy", True)
+
+    def _place(
+        self, series: Series, sec: int, first: int, last: int, price: int, qty: int, is_buy: bool, counted: bool
+    ) -> None:
+        """Puts newly held ids into their second, whatever state it is in."""
+        if first < series.top:
+            self._stirred.add(series.symbol)  # may fill a hole in a closed bar
+        series.top = max(series.top, last)
+        self.counters["excluded"] += not counted
+        closed = self._closed is not None and sec < self._closed
+        if closed and sec < self._horizon():
+            self.counters["late_trades"] += 1
+            self._stirred.add(series.symbol)
+            series.forgo(last)
+            return
+        second = series.late(sec) if closed else series.open.setdefault(sec, Second())
+        if counted:
+            second.take(first, last, price, qty, is_buy)
+        second.top = max(second.top, last)
+        if closed:
+            self._stirred.add(series.symbol)
+            series.touch(sec, last, counted)
+
+    def _feed(self, feed: Feed) -> None:
+        if feed.kind == "ended":
+            self._ends = True
+        if feed.kind not in ENDS_QUOTES:
+            return
+        if self._closed is not None and feed.ts < self._closed * SECOND:
+            self.counters["late_feed"] += 1
+        if not feed.symbols:
+            insort(self._cuts, feed.ts)
+        for symbol in feed.symbols or list(self._series):
+            (self._series.get(symbol) or self._begin(symbol)).cut(feed.ts)
+
+    def _begin(self, symbol: str) -> Series:
+        series = self._series[symbol] = Series(symbol, self._units, list(self._cuts))
+        return series
+
+    # --- time ---
+
+    def _horizon(self) -> int:
+        """The first second that may still be revised."""
+        return (self._closed or 0) - self._revise
+
+    def advance(self, ts: int) -> tuple[int, list[Bar]] | None:
+        """A time record: what it closes and what is revised, with the time up to which all bars were given out; None
+        where that time did not move and nothing was revised."""
+        closed = (ts - self._lateness) // SECOND
+        if self._ends:
+            latest = max((sec for series in self._series.values() for sec in series.open), default=closed)
+            closed = max(closed, -(-ts // SECOND), latest + 1)
+            self._ends = False
+        before = self._closed
+        if before is not None and closed <= before:
+            if not self._stirred:
+                return None
+            closed = before
+        bars = [bar for symbol in self._stirred for bar in self._series[symbol].revise()]
+        self._stirred.clear()
+        self.counters["revisions"] += sum(bar.revision > 0 for bar in bars)
+        if before is None or closed > before:
+            self._close_until(closed, bars)
+        elif not bars:
+            return None
+        bars.sort(key=_in_order)
+        return closed * SECOND, bars
+
+    def _close_until(self, closed: int, bars: list[Bar]) -> None:
+        due = sorted((sec, series.symbol) for series in self._series.values() for sec in series.open if sec < closed)
+        for sec, symbol in due:
+            bar = self._series[symbol].close(sec)
+            if bar is not None:
+                bars.append(bar)
+        self._closed = closed
+        horizon = self._horizon()
+        for series in self._series.values():
+            series.evict(closed, horizon)
+        while self._cuts and self._cuts[0] < horizon * SECOND:
+            del self._cuts[0]
+
+    # --- state ---
+
+    def state(self) -> bytes:
+        """Everything, as msgpack; from it `from_state` goes on as if nothing had been."""
+        series = [self._series[symbol].state() for symbol in sorted(self._series)]
+        stirred = sorted(self._stirred)
+        return msgspec.msgpack.encode([STATE_VERSION, self._closed, self._ends, self._cuts, stirred, series])
+
+    @classmethod
+    def from_state(
+        cls, data: bytes, lateness_ns: int = 2 * SECOND, revise_ns: int = 600 * SECOND, use_agg: bool = False
+    ) -> Bars:
+        version, closed, ends, cuts, stirred, series = msgspec.msgpack.decode(data)
+        if version != STATE_VERSION:
+            raise ValueError(f"bars of state version {version}, this is version {STATE_VERSION}")
+        bars = cls(lateness_ns, revise_ns, use_agg)
+        bars._closed, bars._ends, bars._cuts, bars._stirred = closed, ends, cuts, set(stirred)
+        bars._series = {one[0]: Series.from_state(one, bars._units) for one in series}
+        return bars
+
+
+def _in_order(bar: Bar) -> tuple[int, str]:
+    return bar.window_start, bar.symbol
+
+
+def bars_hash(bars: Iterable[Bar]) -> str:
+    """SHA-256 of the bars' values in the order of symbol and time; `revision` stands outside. Proves sameness where the
+    bytes of files cannot."""
+    digest = hashlib.sha256()
+    for bar in sorted(bars, key=lambda bar: (bar.symbol, bar.window_start)):
+        values: list[Any] = list(msgspec.structs.astuple(bar))
+        del values[-1]
+        digest.update(_encode(values))
+    return digest.hexdigest()
+
+
+_encode = msgspec.msgpack.Encoder().encode
