@@ -81,20 +81,25 @@ class ParquetSink:
         return self._position
 
     def _beyond(self) -> set[str]:
-        """Parts of a flush that came to no checkpoint, and unfinished files; around the date reached, for there can
-        be many.
+        """Parts of a flush that came to no checkpoint; unfinished files go at once.
+
+        Looked for in every partition there is: compacted days have none, and one flush can reach days ahead of the
+        checkpoint where the machine slept in between.
         """
         found = set()
-        dates = {paths.date_of(max(self._ts + days * paths.DAY, 0)) for days in (-1, 0, 1)}
-        for folder in self._disk.list(f"parquet/{self._venue}"):
-            for date in dates:
-                at = paths.bars_dir(self._venue, paths.symbol_of(folder), date)
-                for name in self._disk.list(at):
-                    if name.startswith("part_") and name.endswith(TMP):
-                        self._disk.remove(f"{at}/{name}")
-                    elif (span := _span(name)) is not None and span[1] > self._durable:
-                        found.add(f"{at}/{name}")
+        for at in self._partitions():
+            for name in self._disk.list(at):
+                if name.startswith("part_") and name.endswith(TMP):
+                    self._disk.remove(f"{at}/{name}")
+                elif (span := _span(name)) is not None and span[1] > self._durable:
+                    found.add(f"{at}/{name}")
         return found
+
+    def _partitions(self) -> list[str]:
+        folders = [f"parquet/{self._venue}/{symbol}" for symbol in self._disk.list(f"parquet/{self._venue}")]
+        for key in ("year=", "month=", "day="):
+            folders = [f"{at}/{name}" for at in folders for name in self._disk.list(at) if name.startswith(key)]
+        return folders
 
     def handle(self, batch: Batch) -> Iterable[Batch]:
         for bar in batch.events:

@@ -1,0 +1,235 @@
+"""The archiver: every event one line, in the file of its time, whatever happens in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from procs.archiver import Archiver, Config
+from shared import checkpoint, paths
+from shared.events import Batch, Event, Feed, Quote, Rejected, Trade
+from shared.files import Files
+from shared.lines import line, parse_feed
+from shared.runner import Context
+
+T0 = paths.day_start("2025-10-20") + 13 * paths.HOUR + 42 * paths.MINUTE
+RAW = "raw/binance/SOLUSDT/2025-10-20"
+S = paths.SECOND
+
+
+def trade(ts: int, number: int = 1, symbol: str = "SOLUSDT") -> Trade:
+    return Trade(symbol, ts, ts, None, ts, "187.42000000", "3.1", "buy", number)
+
+
+def quote(ts: int) -> Quote:
+    return Quote("SOLUSDT", ts, None, None, ts, "187.41", "31.2", "187.42", "40.6", 7)
+
+
+def archiver(disk: Files, rotate_every_s: int = 60) -> Archiver:
+    found = Archiver(Context("archive", "binance", "binance", disk), Config(rotate_every_s=rotate_every_s))
+    found.open()
+    return found
+
+
+def feed(stage: Archiver, first: int, ts: int, *events: Event) -> int:
+    """Handles one batch; returns the number the next one begins with."""
+    batch = Batch(first, ts, list(events))
+    assert list(stage.handle(batch)) == []
+    return batch.last + 1
+
+
+def text(disk: Files, path: str) -> str:
+    return disk.read(path).decode()
+
+
+def test_an_event_is_one_line_in_the_open_file_of_its_minute(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    feed(stage, 1, T0 + S, trade(T0), quote(T0 + S))
+    stage.commit()
+    assert disk.list(RAW) == ["open_1342.jsonl"]
+    assert text(disk, f"{RAW}/open_1342.jsonl") == line(trade(T0)) + line(quote(T0 + S))
+    assert stage.counters["lines"] == 2
+
+
+def test_a_file_is_closed_two_seconds_of_record_time_after_its_end(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    at = feed(stage, at, T0 + 62 * S - 1)
+    stage.commit()
+    assert disk.list(RAW) == ["open_1342.jsonl"]
+    feed(stage, at, T0 + 62 * S)
+    stage.commit()
+    assert disk.list(RAW) == ["part_1342.jsonl"]
+
+
+def test_files_shorter_than_a_minute_carry_their_second(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk, rotate_every_s=5)
+    feed(stage, 1, T0 + 20 * S, trade(T0 + 5 * S), trade(T0 + 19 * S, 2))
+    stage.commit()
+    assert disk.list(RAW) == ["open_134215.jsonl", "part_134205.jsonl"]
+
+
+def test_late_lines_make_a_file_of_their_own_and_the_closed_one_stays(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0 + 90 * S, trade(T0))
+    stage.commit()
+    for number in (2, 3):
+        at = feed(stage, at, T0 + 90 * S, trade(T0 + 1, number))
+        stage.commit()
+    assert disk.list(RAW) == ["part_1342.jsonl", "part_1342_1.jsonl", "part_1342_2.jsonl"]
+    assert text(disk, f"{RAW}/part_1342_2.jsonl") == line(trade(T0 + 1, 3))
+    assert stage.counters["late_files"] == 2
+
+
+def test_late_lines_of_a_folded_hour_stand_beside_it(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.write(f"{RAW}/part_13.jsonl.zst", b"folded")
+    stage = archiver(disk)
+    feed(stage, 1, T0 + paths.DAY, trade(T0))
+    stage.commit()
+    assert disk.list(RAW) == ["part_13.jsonl.zst", "part_1342_1.jsonl"]
+
+
+def test_midnight_parts_the_days_by_the_time_of_the_event(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    midnight = paths.day_start("2025-10-21")
+    at = feed(stage, 1, midnight, trade(midnight), trade(midnight - 1, 2))
+    feed(stage, at, midnight + 62 * S, trade(midnight - 1, 3))
+    stage.commit(final=True)
+    assert text(disk, f"{RAW}/part_2359.jsonl") == line(trade(midnight - 1, 2)) + line(trade(midnight - 1, 3))
+    assert disk.list("raw/binance/SOLUSDT/2025-10-21") == ["part_0000.jsonl"]
+
+
+def test_feed_events_and_rejected_frames_have_folders_of_their_own(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    gap = Feed("gap", T0, T0, ["SOLUSDT"], {"first_id": 5, "last_id": 9})
+    feed(stage, 1, T0, gap, Rejected("no JSON", T0, T0, 3, "ab", "{x}"))
+    stage.commit(final=True)
+    assert parse_feed(disk.read("feed/binance/2025-10-20/part_1342.jsonl")) == gap
+    assert '"raw":"{x}"' in text(disk, "rejected/binance/2025-10-20/part_1342.jsonl")
+
+
+def test_a_drained_stop_closes_every_file(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    stage.commit(final=True)
+    stage.close()
+    assert disk.list(RAW) == ["part_1342.jsonl"]
+    again = archiver(disk)
+    feed(again, at, T0, trade(T0, 2))
+    again.commit(final=True)
+    assert disk.list(RAW) == ["part_1342.jsonl", "part_1342_1.jsonl"]
+
+
+def test_the_end_of_a_recording_closes_every_file_and_stands_in_the_checkpoint(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0), Feed("ended", T0, T0))
+    feed(stage, at, T0 + 1)
+    stage.commit()
+    assert disk.list(RAW) == ["part_1342.jsonl"]
+    assert checkpoint.peek(disk, "journal/archive/ckpt-binance")["ended"] is True
+
+
+def test_what_came_after_the_checkpoint_is_cut_and_taken_again(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    stage.commit()
+    # Given lines behind the checkpoint, whole and torn, and a file begun behind it
+    disk.appender(f"{RAW}/open_1342.jsonl").write(line(trade(T0, 2)).encode() + b'{"symbol":"SOL')
+    disk.write(f"{RAW}/open_1343.jsonl", b'{"sym')
+    # When it starts again
+    again = Archiver(Context("archive", "binance", "binance", disk), Config())
+    assert again.open() == at - 1
+    # Then they are gone, and come once
+    assert disk.list(RAW) == ["open_1342.jsonl"]
+    feed(again, at, T0 + 60 * S, trade(T0, 2), trade(T0 + 60 * S, 3))
+    again.commit()
+    assert text(disk, f"{RAW}/open_1342.jsonl") == line(trade(T0)) + line(trade(T0, 2))
+    assert text(disk, f"{RAW}/open_1343.jsonl") == line(trade(T0 + 60 * S, 3))
+
+
+def test_a_file_begun_by_a_life_without_a_checkpoint_is_begun_anew(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.write(f"{RAW}/open_1342.jsonl", b'{"torn')
+    stage = archiver(disk)
+    feed(stage, 1, T0, trade(T0))
+    stage.commit()
+    assert text(disk, f"{RAW}/open_1342.jsonl") == line(trade(T0))
+
+
+def test_renames_that_a_crash_left_undone_are_done_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0 + 62 * S, trade(T0))
+
+    def killed(old: str, new: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(disk, "rename", killed)
+        stage.commit()
+    assert disk.list(RAW) == ["open_1342.jsonl"]
+    again = archiver(disk)
+    assert disk.list(RAW) == ["part_1342.jsonl"]
+    feed(again, at, T0 + 62 * S, trade(T0, 2))
+    again.commit()
+    assert disk.list(RAW) == ["part_1342.jsonl", "part_1342_1.jsonl"]
+
+
+def test_the_checkpoint_names_position_time_and_held_ids(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    feed(stage, 1, T0, *(trade(T0, number) for number in (1, 2, 5)))
+    stage.commit()
+    saved = checkpoint.peek(disk, "journal/archive/ckpt-binance")
+    assert (saved["position"], saved["ts"], saved["ended"]) == (4, T0, False)
+    assert saved["ids"] == {"SOLUSDT": [[1, 2], [5, 5]]}
+
+
+def test_lines_beyond_the_buffer_are_written_before_the_commit_and_counted_in_its_size(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    events = [trade(T0, number) for number in range(6000)]
+    at = feed(stage, 1, T0, *events)
+    before = disk.size(f"{RAW}/open_1342.jsonl")
+    assert before is not None and before > 0
+    stage.commit()
+    stage.close()
+    again = archiver(disk)
+    feed(again, at, T0, trade(T0, 6000))
+    again.commit(final=True)
+    assert text(disk, f"{RAW}/part_1342.jsonl") == "".join(map(line, [*events, trade(T0, 6000)]))
+
+
+@pytest.mark.parametrize("seconds", [0, -60, 7, 3601, 7200])
+def test_a_rotation_that_does_not_divide_the_hour_is_refused(seconds: int) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"run": "archiver", "rotate_every_s": seconds}, Config)
+
+
+@pytest.mark.parametrize("symbol", ["../../etc/x", "CON", "币安", "a/b", "A\0B", ""])
+def test_no_symbol_leads_out_of_its_folder(tmp_path: Path, symbol: str) -> None:
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    disk = Files(lake)
+    stage = archiver(disk)
+    try:
+        feed(stage, 1, T0, trade(T0, symbol=symbol))
+        stage.commit(final=True)
+    except ValueError:
+        assert symbol == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["lake"]
+    assert set(disk.list("")) <= {"raw", "journal"}
