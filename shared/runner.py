@@ -40,6 +40,8 @@ class Context(msgspec.Struct, frozen=True):
     journal: str
     venue: str
     disk: Disk
+    streams: tuple[str, ...] = ()
+    """What that journal's source records, as its entry in the pipeline file says; empty where it does not."""
 
     @property
     def checkpoint(self) -> str:
@@ -157,7 +159,9 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
         if own in journals:
             reader = Reader(setting.disk, paths.journal_dir(setting.name, own))
             outlet = Outlet(setting.writer(own, lambda: b""), reader, setting.lanes(own), publisher, own)
-        context = Context(setting.name, edge.journal, topology.venue_of(setting.pipeline, edge.journal), setting.disk)
+        source = topology.source_of(setting.pipeline, edge.journal)
+        venue, streams = topology.venue_of(setting.pipeline, edge.journal), source.options.get("streams", ())
+        context = Context(setting.name, edge.journal, venue, setting.disk, tuple(map(str, streams)))
 
         def inlet(position: int, folder: str = folder, inbox: Inbox | None = inbox) -> Inlet:
             return Inlet(Reader(setting.disk, folder), inbox, position)

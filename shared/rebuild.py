@@ -1,0 +1,151 @@
+"""Bars from the archive: an hour or a day of raw lines through the very class that makes them from the stream.
+
+    bars = Rebuild(disk, "binance", "SOLUSDT").hour("2025-10-20", 13)
+
+What a second needs from before it (the quote that stood, the last id held) is read from earlier hours of the archive,
+and what completes it from after (ids that came late or interleave) from the hour behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import msgspec
+
+from shared import archive, paths
+from shared.bars import ENDS_QUOTES, Bars, bars_hash
+from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
+from shared.files import Disk
+
+LOOK_BACK = 48
+"""Hours before the first one that are searched for the quote that stood and the last trade."""
+Hour = int
+"""A whole hour since the epoch."""
+
+
+class Rebuild:
+    """One symbol of one venue. `use_agg` as in `Bars`; None asks the archive: true where it holds no raw trades."""
+
+    def __init__(self, disk: Disk, venue: str, symbol: str, use_agg: bool | None = None) -> None:
+        self._disk = disk
+        self._venue = venue
+        self._symbol = symbol
+        self._use_agg = use_agg
+        self.problems: list[archive.Problem] = []
+        """What could not be read, on the way."""
+
+    def hour(self, date: str, hour: int) -> list[Bar]:
+        return list(self.hours(date, [hour]))
+
+    def day(self, date: str) -> list[Bar]:
+        return list(self.hours(date))
+
+    def archived(self, date: str) -> list[int]:
+        """The hours of a day of which the archive holds anything."""
+        return archive.hours(self._disk, paths.raw_dir(self._venue, self._symbol, date))
+
+    def hours(self, date: str, wanted: Iterable[int] | None = None) -> Iterator[Bar]:
+        """The bars of these hours (default: all that the archive holds), in the order of time, revision 0."""
+        midnight = paths.day_start(date) // paths.HOUR
+        want = {midnight + hour for hour in (self.archived(date) if wanted is None else wanted)}
+        if not want:
+            return
+        before = list(self._before(min(want)))
+        bars = Bars(0, 2 * paths.HOUR, self._chosen(before, want))
+        made: dict[int, Bar] = {}
+        for hour, events in before:
+            self._play(bars, hour, events)
+        last = max(want)
+        for hour in range(min(want), last + 2):
+            if hour > last and all(bar.is_complete is not False for bar in made.values()):
+                break  # the hour behind could change nothing
+            for bar in self._play(bars, hour, self._read(hour)):
+                if bar.window_start // paths.HOUR in want:
+                    made[bar.window_start] = bar
+            yield from _taken(made, hour * paths.HOUR)  # later hours revise what is incomplete in the one before
+        yield from _taken(made, None)
+
+    # --- the archive ---
+
+    def _read(self, hour: Hour) -> list[Event]:
+        """Trades, quotes and what happened to the feed, of one hour."""
+        ts = hour * paths.HOUR
+        date, of_day = paths.date_of(ts), paths.hour_of(ts)
+        lines, problems = archive.read_hour(self._disk, self._venue, self._symbol, date, of_day)
+        feed, more = archive.read_feed(self._disk, self._venue, date, of_day)
+        self.problems += problems
+        self.problems += more
+        ours = [event for event in feed if not event.symbols or self._symbol in event.symbols]
+        return [*lines, *ours]
+
+    def _before(self, first: Hour) -> Iterator[tuple[Hour, list[Event]]]:
+        """The hours before `first`, as many as are needed, in the order of time."""
+        found: list[tuple[Hour, list[Event]]] = []
+        has_trade = has_quote = False
+        for hour in range(first - 1, first - 1 - LOOK_BACK, -1):
+            events = self._read(hour)
+            if events:
+                found.append((hour, events))
+            has_trade = has_trade or any(isinstance(event, (Trade, AggTrade)) for event in events)
+            # After a cut nothing stands, whatever came before it.
+            has_quote = has_quote or any(isinstance(event, Quote) or _is_cut(event) for event in events)
+            if has_trade and has_quote:
+                break
+        return reversed(found)
+
+    def _chosen(self, before: list[tuple[Hour, list[Event]]], want: set[Hour]) -> bool:
+        if self._use_agg is not None:
+            return self._use_agg
+        for events in chain((events for _, events in before), map(self._read, sorted(want))):
+            kinds = {type(event) for event in events}
+            if Trade in kinds or AggTrade in kinds:
+                return Trade not in kinds
+        return False
+
+    def _play(self, bars: Bars, hour: Hour, events: list[Event]) -> list[Bar]:
+        """One hour's events, raw trades before the aggregates that heal them: the archive's files are not in the order
+        in which things came."""
+        aggregates = [event for event in events if isinstance(event, AggTrade)]
+        aggregates.sort(key=_by_id)
+        bars.take(event for event in events if not isinstance(event, AggTrade))
+        bars.take(aggregates)
+        given = bars.advance((hour + 1) * paths.HOUR)
+        return given[1] if given else []
+
+
+def _taken(made: dict[int, Bar], before: int | None) -> Iterator[Bar]:
+    """Takes the bars that start before this time out of `made`, in order."""
+    for start in sorted(made):
+        if before is None or start < before:
+            bar = made.pop(start)
+            bar.revision = 0
+            yield bar
+
+
+def _by_id(trade: AggTrade) -> tuple[int, int]:
+    return trade.first_trade_id, trade.last_trade_id
+
+
+def _is_cut(event: Event) -> bool:
+    return isinstance(event, Feed) and event.kind in ENDS_QUOTES
+
+
+# --- what the compactor installs ---
+
+
+def staging_dir(venue: str, symbol: str, date: str) -> str:
+    return f"journal/staging/{venue}/{paths.safe(symbol)}/{date}"
+
+
+def stage(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], bars: list[Bar]) -> None:
+    """Leaves ``bars.parquet``, these hours whole, and then ``bars.json``, without which it counts for nothing."""
+    from shared.barfiles import bar_table  # pyarrow
+
+    folder = staging_dir(venue, symbol, date)
+    manifest = {"hours": hours, "rows": len(bars), "hash": bars_hash(bars), "replaces": True}
+    disk.remove(f"{folder}/bars.json")
+    disk.write_table(f"{folder}/bars.parquet", bar_table(bars, venue))
+    disk.sync_dir(folder)
+    disk.write(f"{folder}/bars.json", msgspec.json.encode(manifest))
+    disk.sync_dir(folder)
