@@ -1,0 +1,224 @@
+-- The lake as tables. From the lake's folder:
+--
+--     duckdb -init lake.sql
+--
+--   bars_1s            one row per venue, symbol and second
+--   bars('1 minute')   the same rolled up to any interval
+--   latest             the newest bar of each symbol
+--   trades, quotes     every trade and quote of closed minutes; agg_trades where a venue sends them (futures)
+--   feed               what happened to the connections: gaps, disconnects, clock offsets
+--
+-- Times are UTC, to the microsecond (the files keep nanoseconds). Prices are DOUBLE here and exact decimals in the files.
+-- Bars are found by window_start. Trades and quotes lie in files by venue, symbol and date: name these columns in WHERE,
+-- and no other file is opened.
+
+SET TimeZone = 'UTC';
+
+-- 1. Where the rows are -----------------------------------------------------------------------------------------------
+-- Names and types are given, never guessed: over a minute without a trade a guess types the price away, and the decimals
+-- of one symbol would round those of the next.
+
+SET VARIABLE bar_columns = {
+    symbol: 'VARCHAR', window_start: 'TIMESTAMPTZ', open: 'DOUBLE', high: 'DOUBLE', low: 'DOUBLE', close: 'DOUBLE',
+    volume_base: 'DOUBLE', volume_quote: 'DOUBLE', trade_count: 'BIGINT', vwap: 'DOUBLE', bid: 'DOUBLE', ask: 'DOUBLE',
+    spread: 'DOUBLE', bid_qty: 'DOUBLE', ask_qty: 'DOUBLE', quote_count: 'BIGINT', spread_tw: 'DOUBLE',
+    buy_volume_base: 'DOUBLE', buy_volume_quote: 'DOUBLE', buy_count: 'BIGINT', first_trade_id: 'BIGINT',
+    last_trade_id: 'BIGINT', trade_id_sum: 'BIGINT', is_complete: 'BOOLEAN', quotes_live_ms: 'SMALLINT',
+    revision: 'INTEGER', venue: 'VARCHAR'
+};
+SET VARIABLE line_columns = {
+    symbol: 'VARCHAR', ts_event: 'BIGINT', ts_recv: 'BIGINT', price: 'DOUBLE', qty: 'DOUBLE', side: 'VARCHAR',
+    bid: 'DOUBLE', ask: 'DOUBLE', stream: 'VARCHAR', ts: 'BIGINT', ts_sent: 'BIGINT', trade_id: 'BIGINT',
+    source: 'VARCHAR', trade_type: 'VARCHAR', agg_id: 'BIGINT', first_trade_id: 'BIGINT', last_trade_id: 'BIGINT',
+    update_id: 'BIGINT', bid_qty: 'DOUBLE', ask_qty: 'DOUBLE'
+};
+SET VARIABLE feed_columns = {
+    kind: 'VARCHAR', ts: 'BIGINT', ts_recv: 'BIGINT', symbols: 'VARCHAR[]', first_id: 'BIGINT', last_id: 'BIGINT',
+    source: 'VARCHAR', reason: 'VARCHAR', offset_ns: 'BIGINT', round_trip_ns: 'BIGINT', asleep_ms: 'BIGINT'
+};
+
+-- What DuckDB 2.0 brought: a pattern may match no file, and nanoseconds keep their time zone. Before it, a source is its
+-- files or nothing, as it was when the session began: on a lake that was empty then, say  .read lake.sql  once more.
+SET VARIABLE may_be_empty = (
+    SELECT coalesce(bool_or(list_contains(parameters, 'allow_empty')), false)
+    FROM duckdb_functions() WHERE function_name = 'read_parquet'
+);
+SET VARIABLE nanoseconds = (
+    SELECT if(count(*) > 0, 'TIMESTAMPTZ_NS', 'TIMESTAMPTZ') FROM duckdb_types() WHERE type_name = 'timestamptz_ns'
+);
+
+CREATE OR REPLACE MACRO each_column(columns, pattern) AS (
+    SELECT string_agg(replace(replace(pattern, '<name>', key), '<type>', json_extract_string(value, '$')), ', ')
+    FROM json_each(to_json(columns))
+);
+CREATE OR REPLACE MACRO parquet_options(columns) AS
+    'hive_partitioning=false, schema=MAP {'
+    || each_column(columns, '''<name>'': {name: ''<name>'', type: ''<type>'', default_value: NULL}') || '}';
+-- A broken line becomes a row of nulls; the views leave it out, the validator names it.
+CREATE OR REPLACE MACRO json_options(columns) AS
+    'format=''newline_delimited'', hive_partitioning=false, ignore_errors=true, columns={'
+    || each_column(columns, '<name>: ''<type>''') || '}';
+CREATE OR REPLACE MACRO reader_of(reader, options, pattern) AS
+    reader || '(''' || replace(pattern, '''', '''''') || ''', filename=true, ' || options
+    || if(getvariable('may_be_empty'), ', allow_empty=true', '') || ')';
+-- The files' rows; where there is no file yet no rows, and below them those of the files to come.
+CREATE OR REPLACE MACRO source_of(columns, reader, options, pattern, found) AS
+    CASE WHEN found > 0
+         THEN 'SELECT ' || each_column(columns, '<name>') || ', filename FROM ' || reader_of(reader, options, pattern)
+         ELSE 'SELECT ' || each_column(columns, '<name>') || ', filename FROM (SELECT '
+              || each_column(columns, 'NULL::<type> AS <name>') || ', '''' AS filename WHERE false'
+              || if(getvariable('may_be_empty'), ' UNION ALL BY NAME FROM ' || reader_of(reader, options, pattern), '') || ')'
+    END;
+
+SET VARIABLE bar_source = (
+    SELECT source_of(getvariable('bar_columns'), 'read_parquet', parquet_options(getvariable('bar_columns')),
+                     'parquet/**/*.parquet', count(*))
+    FROM glob('parquet/**/*.parquet')
+);
+SET VARIABLE raw_source = (
+    SELECT source_of(getvariable('line_columns'), 'read_json', json_options(getvariable('line_columns')),
+                     'raw/*/*/*/part_*.jsonl*', count(*))
+    FROM glob('raw/*/*/*/part_*.jsonl*')
+);
+SET VARIABLE feed_source = (
+    SELECT source_of(getvariable('feed_columns'), 'read_json', json_options(getvariable('feed_columns')),
+                     'feed/*/*/part_*.jsonl*', count(*))
+    FROM glob('feed/*/*/part_*.jsonl*')
+);
+SET VARIABLE tick_columns = struct_update(
+    getvariable('line_columns'), ts := getvariable('nanoseconds'), ts_event := getvariable('nanoseconds'),
+    ts_recv := getvariable('nanoseconds'), ts_sent := getvariable('nanoseconds')
+);
+CREATE OR REPLACE MACRO tick_source_of(kind, found) AS
+    source_of(getvariable('tick_columns'), 'read_parquet', parquet_options(getvariable('tick_columns')),
+              'ticks/*/*/' || kind || '/*.parquet', found);
+SET VARIABLE trades_source = (SELECT tick_source_of('trades', count(*)) FROM glob('ticks/*/*/trades/*.parquet'));
+SET VARIABLE quotes_source = (SELECT tick_source_of('quotes', count(*)) FROM glob('ticks/*/*/quotes/*.parquet'));
+SET VARIABLE agg_trades_source = (
+    SELECT tick_source_of('agg_trades', count(*)) FROM glob('ticks/*/*/agg_trades/*.parquet')
+);
+CREATE OR REPLACE MACRO bar_source() AS getvariable('bar_source');
+CREATE OR REPLACE MACRO raw_source() AS getvariable('raw_source');
+CREATE OR REPLACE MACRO feed_source() AS getvariable('feed_source');
+CREATE OR REPLACE MACRO trades_source() AS getvariable('trades_source');
+CREATE OR REPLACE MACRO quotes_source() AS getvariable('quotes_source');
+CREATE OR REPLACE MACRO agg_trades_source() AS getvariable('agg_trades_source');
+
+-- 2. Bars -------------------------------------------------------------------------------------------------------------
+-- A second with quotes and no trades has a row whose prices are null; a second with neither has no row.
+
+CREATE OR REPLACE VIEW bars_1s AS SELECT * EXCLUDE (filename) FROM query(bar_source());
+
+-- bars('1 minute'), bars('4 hours'), bars('1 day'): buckets begin at UTC whatever the session's time zone, weeks on Monday.
+-- Prices are first and last by time, sums of sums, means weighted as the seconds were.
+CREATE OR REPLACE MACRO bars(every) AS TABLE
+SELECT
+    venue, symbol,
+    time_bucket(every::INTERVAL, window_start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS window_start,
+    arg_min(open, window_start) AS open,
+    max(high) AS high,
+    min(low) AS low,
+    arg_max(close, window_start) AS close,
+    fsum(volume_base) AS volume_base,
+    fsum(volume_quote) AS volume_quote,
+    sum(trade_count)::BIGINT AS trade_count,
+    fsum(volume_quote) / nullif(fsum(volume_base), 0) AS vwap,
+    arg_max_null(bid, window_start) AS bid,
+    arg_max_null(ask, window_start) AS ask,
+    arg_max_null(spread, window_start) AS spread,
+    arg_max_null(bid_qty, window_start) AS bid_qty,
+    arg_max_null(ask_qty, window_start) AS ask_qty,
+    sum(quote_count)::BIGINT AS quote_count,
+    fsum(spread_tw * quotes_live_ms) / nullif(sum(quotes_live_ms) FILTER (spread_tw IS NOT NULL), 0) AS spread_tw,
+    fsum(buy_volume_base) AS buy_volume_base,
+    fsum(buy_volume_quote) AS buy_volume_quote,
+    sum(buy_count)::BIGINT AS buy_count,
+    min(first_trade_id) AS first_trade_id,
+    max(last_trade_id) AS last_trade_id,
+    bool_and(is_complete) AS is_complete,
+    sum(quotes_live_ms)::BIGINT AS quotes_live_ms,
+    count(*) AS seconds
+FROM bars_1s
+GROUP BY ALL;
+
+CREATE OR REPLACE VIEW latest AS
+SELECT * FROM bars_1s
+WHERE (venue, symbol, window_start) IN (SELECT (venue, symbol, max(window_start)) FROM bars_1s GROUP BY venue, symbol);
+
+-- 3. Trades and quotes ------------------------------------------------------------------------------------------------
+-- Of a closed day from its tick file, of any other from the archive's lines: each event once, also while both exist.
+
+CREATE OR REPLACE MACRO folder(filename, up) AS string_split(replace(filename, '\', '/'), '/')[-up];
+-- A symbol beyond A-Z and 0-9 has its folder's name percent-encoded. Looked up, for what may fail (decoding) would have
+-- every file opened before the name is known.
+SET VARIABLE encoded = (
+    SELECT map_from_entries(coalesce(list((name, url_decode(name))), [])) FROM (
+        SELECT DISTINCT folder(file, 3) AS name FROM glob('raw/*/*/*/part_*.jsonl*') WHERE contains(folder(file, 3), '%')
+        UNION
+        SELECT DISTINCT folder(file, 3) FROM glob('ticks/*/*/trades/*.parquet') WHERE contains(folder(file, 3), '%')
+    )
+);
+CREATE OR REPLACE MACRO encoded() AS getvariable('encoded');
+CREATE OR REPLACE MACRO symbol_of(folder) AS coalesce(encoded()[folder], folder);
+CREATE OR REPLACE MACRO utc(ns) AS make_timestamptz(ns // 1000);
+CREATE OR REPLACE MACRO raw_day(filename) AS folder(filename, 4) || '/' || folder(filename, 3) || '/' || folder(filename, 2);
+CREATE OR REPLACE MACRO tick_day(filename) AS
+    folder(filename, 4) || '/' || folder(filename, 3) || '/' || left(folder(filename, 1), 10);
+
+-- Days compacted before the session began are left out by the names of their files; the views look again for later ones.
+SET VARIABLE compacted = (SELECT coalesce(list(tick_day(file)), []) FROM glob('ticks/*/*/trades/*.parquet'));
+CREATE OR REPLACE MACRO compacted() AS getvariable('compacted');
+
+CREATE OR REPLACE VIEW raw_lines AS
+SELECT
+    folder(filename, 4) AS venue, symbol_of(folder(filename, 3)) AS symbol, folder(filename, 2)::DATE AS date,
+    utc(ts) AS ts, utc(ts_event) AS ts_event, utc(ts_sent) AS ts_sent, utc(ts_recv) AS ts_recv,
+    * EXCLUDE (symbol, ts, ts_event, ts_sent, ts_recv, filename), raw_day(filename) AS day
+FROM query(raw_source())
+WHERE NOT list_contains(compacted(), raw_day(filename)) AND stream IS NOT NULL AND ts IS NOT NULL;
+
+CREATE OR REPLACE VIEW trades AS
+SELECT
+    folder(filename, 4) AS venue, symbol_of(folder(filename, 3)) AS symbol, left(folder(filename, 1), 10)::DATE AS date,
+    utc(epoch_ns(ts)) AS ts, utc(epoch_ns(ts_event)) AS ts_event, utc(epoch_ns(ts_sent)) AS ts_sent,
+    utc(epoch_ns(ts_recv)) AS ts_recv,
+    price, qty, side, trade_id, source, trade_type
+FROM query(trades_source())
+UNION ALL
+SELECT venue, symbol, date, ts, ts_event, ts_sent, ts_recv, price, qty, side, trade_id, source, trade_type
+FROM raw_lines
+WHERE stream = 'trade' AND day NOT IN (SELECT tick_day(file) FROM glob('ticks/*/*/trades/*.parquet'));
+
+CREATE OR REPLACE VIEW quotes AS
+SELECT
+    folder(filename, 4) AS venue, symbol_of(folder(filename, 3)) AS symbol, left(folder(filename, 1), 10)::DATE AS date,
+    utc(epoch_ns(ts)) AS ts, utc(epoch_ns(ts_event)) AS ts_event, utc(epoch_ns(ts_sent)) AS ts_sent,
+    utc(epoch_ns(ts_recv)) AS ts_recv,
+    bid, bid_qty, ask, ask_qty, update_id
+FROM query(quotes_source())
+UNION ALL
+SELECT venue, symbol, date, ts, ts_event, ts_sent, ts_recv, bid, bid_qty, ask, ask_qty, update_id
+FROM raw_lines
+WHERE stream = 'bookTicker' AND day NOT IN (SELECT tick_day(file) FROM glob('ticks/*/*/quotes/*.parquet'));
+
+CREATE OR REPLACE VIEW agg_trades AS
+SELECT
+    folder(filename, 4) AS venue, symbol_of(folder(filename, 3)) AS symbol, left(folder(filename, 1), 10)::DATE AS date,
+    utc(epoch_ns(ts)) AS ts, utc(epoch_ns(ts_event)) AS ts_event, utc(epoch_ns(ts_sent)) AS ts_sent,
+    utc(epoch_ns(ts_recv)) AS ts_recv,
+    price, qty, side, agg_id, first_trade_id, last_trade_id, source
+FROM query(agg_trades_source())
+UNION ALL
+SELECT venue, symbol, date, ts, ts_event, ts_sent, ts_recv, price, qty, side, agg_id, first_trade_id, last_trade_id, source
+FROM raw_lines
+WHERE stream = 'aggTrade' AND day NOT IN (SELECT tick_day(file) FROM glob('ticks/*/*/agg_trades/*.parquet'));
+
+-- 4. The feed ---------------------------------------------------------------------------------------------------------
+-- No symbols means all of the venue.
+
+CREATE OR REPLACE VIEW feed AS
+SELECT
+    folder(filename, 3) AS venue, kind, utc(ts) AS ts, utc(ts_recv) AS ts_recv, symbols,
+    * EXCLUDE (kind, ts, ts_recv, symbols, filename)
+FROM query(feed_source())
+WHERE kind IS NOT NULL;

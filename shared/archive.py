@@ -1,0 +1,165 @@
+"""The archive as it is read back: hours of raw, feed and rejected lines, whether still in minutes or folded.
+
+A broken line costs that line and a broken file what cannot be read of it; both are named to the caller, who decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+import zstandard
+
+from shared.events import AggTrade, Feed, Quote, Trade
+from shared.files import Disk
+from shared.lines import parse_feed, parse_line
+from shared.paths import feed_dir, raw_dir, symbol_of
+
+Line = Trade | AggTrade | Quote
+T = TypeVar("T")
+
+_NAME = re.compile(r"(part|open)_([0-2][0-9])((?:[0-5][0-9]){0,2})(?:_([0-9]+))?\.jsonl(\.zst)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LOOKS = 5
+"""Times a folder is looked at again because a writer renamed a file in between; then what was read is taken."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that could not be read."""
+
+    path: str
+    line: int
+    """Counted from 1; 0 is the file itself."""
+    reason: str
+
+
+class Part(msgspec.Struct, frozen=True, order=True):
+    """One file of the archive, in the order in which its lines are read: a folded hour, its minutes, late lines."""
+
+    hour: int
+    clock: str
+    """``42`` or ``4205`` after the hour; empty for a whole hour."""
+    late: int
+    name: str
+    is_open: bool
+    """Still being written: its last line may be torn."""
+
+
+def part_of(name: str) -> Part | None:
+    """What a file name says, or None where it is no file of the archive."""
+    found = _NAME.fullmatch(name)
+    if found is None or int(found[2]) > 23 or bool(found[5]) != (not found[3]):
+        return None
+    return Part(int(found[2]), found[3], int(found[4] or 0), name, found[1] == "open")
+
+
+# --- what there is ---
+
+
+def symbols(disk: Disk, top: str = "raw") -> list[tuple[str, str]]:
+    """Venue and symbol of every folder under `top` (``raw`` or ``parquet``)."""
+    return [(venue, symbol_of(folder)) for venue in venues(disk, top) for folder in disk.list(f"{top}/{venue}")]
+
+
+def venues(disk: Disk, top: str = "raw") -> list[str]:
+    return disk.list(top)
+
+
+def dates(disk: Disk, folder: str) -> list[str]:
+    """The days below a folder such as ``raw/binance/SOLUSDT`` or ``feed/binance``."""
+    return [name for name in disk.list(folder) if _DATE.fullmatch(name)]
+
+
+def parts(disk: Disk, folder: str, hour: int | None = None) -> list[Part]:
+    """The files of a day's folder, or of one hour of it, in reading order."""
+    found = (part_of(name) for name in disk.list(folder))
+    return sorted(part for part in found if part is not None and hour in (None, part.hour))
+
+
+def hours(disk: Disk, folder: str) -> list[int]:
+    return sorted({part.hour for part in parts(disk, folder)})
+
+
+# --- reading it ---
+
+
+def read_hour(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> tuple[list[Line], list[Problem]]:
+    """Trades and quotes of one symbol's hour with their exact digits, in the order of the files."""
+    return _read(disk, raw_dir(venue, symbol, date), hour, parse_line)
+
+
+def read_day(disk: Disk, venue: str, symbol: str, date: str) -> Iterator[tuple[int, list[Line], list[Problem]]]:
+    """The hours of a day one after the other, so that a day never stands in memory whole."""
+    for hour in hours(disk, raw_dir(venue, symbol, date)):
+        yield hour, *read_hour(disk, venue, symbol, date, hour)
+
+
+def read_feed(disk: Disk, venue: str, date: str, hour: int | None = None) -> tuple[list[Feed], list[Problem]]:
+    """What happened to a venue's feed on a day, or in one hour of it."""
+    return _read(disk, feed_dir(venue, date), hour, parse_feed)
+
+
+def _read(disk: Disk, folder: str, hour: int | None, parse: Callable[[bytes], T]) -> tuple[list[T], list[Problem]]:
+    for look in range(_LOOKS):
+        seen = parts(disk, folder, hour)
+        events: list[T] = []
+        problems: list[Problem] = []
+        try:
+            for part in seen:
+                _read_part(disk, f"{folder}/{part.name}", part.is_open, parse, events, problems)
+        except FileNotFoundError:
+            if look < _LOOKS - 1:
+                continue
+            raise
+        if (
+            parts(disk, folder, hour) == seen
+        ):  # else a file was renamed or folded meanwhile: its lines twice, or not at all
+            break
+    return events, problems
+
+
+def _read_part(
+    disk: Disk, path: str, is_open: bool, parse: Callable[[bytes], T], events: list[T], problems: list[Problem]
+) -> None:
+    data, trouble = content(disk, path)
+    if trouble:
+        problems.append(Problem(path, 0, trouble))
+    lines = data.split(b"\n")
+    torn = lines.pop()
+    if torn and not is_open:
+        lines.append(torn)
+    for number, line in enumerate(lines, 1):
+        try:
+            events.append(parse(line))
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(path, number, _reason(line, error)))
+
+
+def _reason(line: bytes, error: Exception) -> str:
+    return "empty line" if not line.strip() else str(error)[:200] or type(error).__name__
+
+
+def content(disk: Disk, path: str) -> tuple[bytes, str]:
+    """The lines of a file, unpacked, and what is wrong with it: of a damaged one, what can be had."""
+    data = disk.read(path)
+    return unpack(data) if path.endswith(".zst") else (data, "")
+
+
+def unpack(data: bytes) -> tuple[bytes, str]:
+    """Zstandard's content, whole or as far as it goes, and what is wrong with it."""
+    whole: list[bytes] = []
+    try:
+        while data:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            for at in range(0, len(data), 1 << 20):  # in pieces, so that what comes before the damage is kept
+                whole.append(frame.decompress(data[at : at + (1 << 20)]))
+                if frame.eof:
+                    break
+            if not frame.eof:
+                return b"".join(whole), "the compressed file ends early"
+            data = frame.unused_data + data[at + (1 << 20) :]
+    except zstandard.ZstdError as error:
+        return b"".join(whole), f"cannot be unpacked: {error}"
+    return b"".join(whole), ""

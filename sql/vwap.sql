@@ -1,0 +1,13 @@
+-- Volume-weighted average price of each symbol and hour, and what takers bought of it.
+-- The mean of the seconds' own vwap would be wrong: seconds weigh by what was traded in them.
+SELECT
+    venue,
+    symbol,
+    date_trunc('hour', window_start AT TIME ZONE 'UTC') AS hour_utc,
+    fsum(volume_quote) / nullif(fsum(volume_base), 0) AS vwap,
+    fsum(buy_volume_quote) / nullif(fsum(buy_volume_base), 0) AS vwap_of_buyers,
+    fsum(buy_volume_base) / nullif(fsum(volume_base), 0) AS share_bought,
+    sum(trade_count)::BIGINT AS trade_count
+FROM bars_1s
+GROUP BY ALL
+ORDER BY venue, symbol, hour_utc;

@@ -1,0 +1,258 @@
+"""The lake's views: right over parts, folded hours, compacted days and lines, in every session."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from shared import lake
+from shared.events import Bar, Feed, Quote, Trade
+from shared.files import Files
+from tests.fixtures.small_lake import NOON, SECOND, Market, write_lake, write_raw
+
+EXAMPLES = sorted((lake.TEMPLATE.parent / "sql").glob("*.sql"))
+ZONES = ["UTC", "Asia/Kolkata", "America/New_York"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, list[Trade | Quote], list[Bar]]:
+    """Fifteen minutes over an hour's edge, of three symbols, one of them not in ASCII."""
+    disk = Files(tmp_path_factory.mktemp("lake with 'odd' [name]"))
+    events = [
+        *Market("SOLUSDT").events(NOON - 300 * SECOND, 900),
+        *Market("CON").events(NOON, 300, every=3),
+        *Market("币安人生USDT").events(NOON, 60),
+    ]
+    feed = [
+        Feed("clock", NOON, NOON, [], {"offset_ns": -2_000_000}),
+        Feed("disconnected", NOON + 30 * SECOND, NOON, ["SOLUSDT"]),
+    ]
+    bars = write_lake(disk, events, feed)
+    lake.install(disk)
+    return disk, events, bars
+
+
+def test_every_event_and_bar_is_shown_once(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    disk, events, bars = made
+    trades = sorted(
+        (e.symbol, e.ts // 1000, float(e.price), e.side, e.trade_id) for e in events if isinstance(e, Trade)
+    )
+    quotes = sorted(
+        (e.symbol, e.ts // 1000, float(e.bid), float(e.ask_qty), e.update_id) for e in events if isinstance(e, Quote)
+    )
+    assert sorted(ask(disk, "SELECT symbol, epoch_us(ts), price, side, trade_id FROM trades")) == trades
+    assert sorted(ask(disk, "SELECT symbol, epoch_us(ts), bid, ask_qty, update_id FROM quotes")) == quotes
+    shown = ask(disk, "SELECT symbol, epoch_us(window_start), close, trade_count, bid FROM bars_1s")
+    assert sorted(shown, key=str) == sorted(
+        ((b.symbol, b.window_start // 1000, b.close, b.trade_count, b.bid) for b in bars), key=str
+    )
+
+
+def test_an_empty_lake_has_all_views_and_no_rows(tmp_path: Path) -> None:
+    for view in ("bars_1s", "bars('1 hour')", "trades", "quotes", "agg_trades", "latest", "feed"):
+        answer = lake.query(tmp_path, f"FROM {view}")
+        assert answer.rows == []
+        assert "empty" not in answer.columns
+
+
+def test_bars_of_an_interval_are_those_of_their_seconds(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    disk, _, bars = made
+    minute = [b for b in bars if b.symbol == "CON" and NOON <= b.window_start < NOON + 60 * SECOND]
+    traded = [b for b in minute if b.trade_count]
+    row = ask(
+        disk,
+        "SELECT open, high, low, close, volume_base, trade_count, bid, seconds, is_complete FROM bars('1 minute') "
+        "WHERE symbol = 'CON' ORDER BY window_start LIMIT 1",
+    )[0]
+    assert row == (
+        traded[0].open,
+        max(b.high or 0 for b in traded),
+        min(b.low or math.inf for b in traded),
+        traded[-1].close,
+        math.fsum(b.volume_base for b in minute),
+        sum(b.trade_count for b in minute),
+        minute[-1].bid,
+        len(minute),
+        False,  # nothing before the first trade is known
+    )
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_buckets_begin_at_utc_in_every_session(made: tuple[Files, list[Trade | Quote], list[Bar]], zone: str) -> None:
+    disk, _, _ = made
+    with lake.connect(disk.root) as con:
+        con.execute(f"SET TimeZone = '{zone}'")
+        for every in ("1 hour", "1 day", "7 minutes"):
+            starts = con.execute(
+                f"SELECT DISTINCT epoch(window_start)::BIGINT FROM bars('{every}') ORDER BY 1"
+            ).fetchall()
+            assert starts == ask(disk, f"SELECT DISTINCT epoch(window_start)::BIGINT FROM bars('{every}') ORDER BY 1")
+        assert con.execute("SELECT DISTINCT date FROM trades").fetchall() == [(datetime.date(2025, 10, 20),)]
+
+
+def test_latest_is_the_newest_bar_of_each_symbol(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    disk, _, bars = made
+    newest = {b.symbol: b.window_start // 1000 for b in sorted(bars, key=lambda b: b.window_start)}
+    assert dict(ask(disk, "SELECT symbol, epoch_us(window_start) FROM latest")) == newest
+
+
+def test_the_feed_tells_what_happened(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    rows = ask(made[0], "SELECT venue, kind, symbols, offset_ns FROM feed ORDER BY ts")
+    assert rows == [("binance", "clock", [], -2_000_000), ("binance", "disconnected", ["SOLUSDT"], None)]
+
+
+def test_a_question_opens_the_files_of_its_symbol_only(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    with lake.connect(made[0].root) as con:
+        plan = con.execute(
+            "EXPLAIN ANALYZE SELECT count(*) FROM trades WHERE symbol = 'CON' AND date = '2025-10-20'"
+        ).fetchall()
+    assert "Scanning Files: 5/21" in plan[0][1]
+
+
+def test_a_broken_line_costs_that_line(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    events = Market().events(NOON, 60)
+    write_raw(disk, events)
+    path = "raw/binance/SOLUSDT/2025-10-20/part_1200.jsonl"
+    disk.write(path, b'{"symbol":"SOLUSDT","ts":nonsense}\n\x00\xff\n' + disk.read(path))
+    assert ask(disk, "SELECT (SELECT count(*) FROM trades), (SELECT count(*) FROM quotes)") == [(120, 180)]
+
+
+def test_thirty_thousand_quotes_before_the_first_trade_change_no_type(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    market = Market()
+    write_raw(disk, market.events(NOON, 300, trades=0, quotes=100) + market.events(NOON + 300 * SECOND, 10))
+    assert ask(disk, "SELECT count(*), typeof(any_value(price)) FROM trades") == [(20, "DOUBLE")]
+    frame = pl.scan_ndjson(f"{tmp_path}/raw/*/*/*/part_*.jsonl", schema=lake.raw_schema()).filter(
+        pl.col("stream") == "trade"
+    )
+    assert frame.select(pl.len(), pl.col("price").is_null().sum().alias("nulls")).collect().row(0) == (20, 0)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_answers_alike_in_every_time_zone(
+    made: tuple[Files, list[Trade | Quote], list[Bar]], example: Path
+) -> None:
+    answers = []
+    for zone in ZONES:
+        with lake.connect(made[0].root) as con:
+            con.execute(f"SET TimeZone = '{zone}'")
+            rows = con.execute(example.read_text()).fetchall()
+            # Times with a zone are shown in the session's: the instant is what must not differ.
+            answers.append(
+                [tuple(v.astimezone(datetime.UTC) if getattr(v, "tzinfo", None) else v for v in row) for row in rows]
+            )
+    assert answers[0] == answers[1] == answers[2]
+    assert bool(answers[0]) == (example.stem != "gaps")
+    assert example.read_text().startswith("-- ")
+
+
+def test_gaps_are_found_from_bars_alone(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    events = Market().events(NOON, 120)
+    trades = [e for e in events if isinstance(e, Trade)]
+    lost = set(range(trades[100].trade_id, trades[107].trade_id))
+    write_lake(disk, [e for e in events if not (isinstance(e, Trade) and e.trade_id in lost)])
+    rows = ask(disk, (lake.TEMPLATE.parent / "sql" / "gaps.sql").read_text())
+    assert sum(row[-1] for row in rows) == 7
+    assert all(row[4] <= max(lost) and row[5] >= min(lost) for row in rows)
+
+
+def test_views_survive_a_second_cursor(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    with lake.connect(made[0].root) as con:
+        assert con.cursor().execute("SELECT count(*) > 0 FROM trades").fetchall() == [(True,)]
+
+
+def test_lake_sql_works_from_the_lake_s_folder(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    disk, _, bars = made
+    code = (
+        "import duckdb; c = duckdb.connect(); c.execute(open('lake.sql').read());"
+        "print(c.execute('SELECT count(*) FROM bars_1s').fetchall())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=disk.root, capture_output=True, text=True, timeout=50, check=True
+    )
+    assert done.stdout.strip() == f"[({len(bars)},)]"
+
+
+@pytest.mark.skipif(shutil.which("duckdb") is None, reason="the DuckDB command line is not installed")
+def test_the_command_line_reads_lake_sql(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    disk, events, _ = made
+    done = subprocess.run(
+        ["duckdb", "-csv", "-noheader", "-init", "lake.sql", "-c", "SELECT count(*) FROM quotes"],
+        cwd=disk.root, capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[-1] == str(sum(isinstance(e, Quote) for e in events))
+
+
+REFUSED = [
+    "COPY (SELECT 1) TO '{lake}/parquet/x.csv'",
+    "COPY (SELECT 1) TO '/tmp/x.csv'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}/parquet/x.csv'",
+    "SELECT 1; SELECT 2",
+    "ATTACH '{lake}/x.db'",
+    "INSTALL httpfs",
+    "SET memory_limit = '1TB'",
+    "CREATE TABLE t AS SELECT 1",
+    "PRAGMA enable_profiling",
+    "CALL enable_logging(storage_path='{lake}/parquet')",
+    "",
+]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_anything_but_one_question_is_refused(made: tuple[Files, list[Trade | Quote], list[Bar]], sql: str) -> None:
+    with pytest.raises(lake.Refused):
+        lake.query(made[0].root, sql.replace("{lake}", made[0].root.as_posix().replace("'", "''")))
+
+
+OUTSIDE = [
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_text('{lake}/run/mesh.json')",
+    "SELECT * FROM read_text('{lake}/raw/../run/mesh.json')",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM read_csv('http://127.0.0.1:1/x')",
+    "SELECT * FROM query('COPY (SELECT 1) TO ''/tmp/x''')",
+    "SELECT * FROM enable_logging(storage='file', storage_path='/tmp')",
+    "SELECT * FROM local_variable",
+]
+
+
+@pytest.mark.parametrize("sql", OUTSIDE)
+def test_a_question_sees_the_data_and_nothing_else(
+    made: tuple[Files, list[Trade | Quote], list[Bar]], sql: str
+) -> None:
+    disk = made[0]
+    disk.write("run/mesh.json", b'{"token": "secret"}')
+    local_variable = pl.DataFrame({"a": [1]})
+    with pytest.raises(duckdb.Error):
+        lake.query(disk.root, sql.replace("{lake}", disk.root.as_posix().replace("'", "''")))
+    assert local_variable.height == 1
+
+
+def test_a_question_takes_parameters_and_is_cut_and_stopped(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    root = made[0].root
+    assert lake.query(root, "SELECT count(*) FROM trades WHERE symbol = ?", ["no' OR 1=1"]).rows == [(0,)]
+    answer = lake.query(root, "SELECT ts FROM trades", most_rows=5)
+    assert (len(answer.rows), answer.is_cut) == (5, True)
+    with pytest.raises(TimeoutError):
+        lake.query(root, "SELECT count(*) FROM range(1000000000000)", seconds=0.3)
+
+
+def test_polars_reads_the_bars(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    frame = lake.scan_bars(made[0].root).collect()
+    assert frame.schema == lake.bar_schema()
+    assert frame.height == len(made[2])
+
+
+def ask(disk: Files, sql: str) -> list[tuple[Any, ...]]:
+    return lake.query(disk.root, sql).rows
