@@ -74,8 +74,8 @@ MOVES: dict[State, dict[Word, State]] = {
         Word.REFUSED: State.STOPPED,
     },
     State.BACKING_OFF: {Word.START: State.STARTING, Word.STOP: State.STOPPED},
-    State.FAILED: {Word.START: State.STARTING, Word.STOP: State.STOPPED},
-    State.ENDED: {Word.START: State.STARTING, Word.STOP: State.STOPPED},
+    State.FAILED: {Word.START: State.STARTING},
+    State.ENDED: {Word.START: State.STARTING},
 }
 """Every move there is; a word that a state does not know changes nothing."""
 
@@ -149,7 +149,7 @@ def beaten(life: Life, now: int, phase: str) -> Life:
 
 
 def exited(life: Life, now: int, code: int, chance: float, ended: bool = True) -> Life:
-    """Its process is gone. Where nobody asked for it, exit 0 is an end if ``ended`` (a recording is over), or a death."""
+    """Its process is gone. Exit 0 that nobody asked for is an end if ``ended`` (a recording is over), else a death."""
     done = code == 0 and (ended or life.state == State.DRAINING)
     word = Word.DONE if done else Word.REFUSED if code == 2 and not life.killed else Word.DIED
     life = _moved(life, now, word)
