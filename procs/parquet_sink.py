@@ -20,7 +20,7 @@ from shared import paths
 from shared.barfiles import bar_table, starts, with_newer
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
-from shared.events import Bar, Batch
+from shared.events import Bar, Batch, Feed
 from shared.files import TMP
 from shared.runner import Context, main
 from shared.tables import SCHEMA_VERSION
@@ -102,6 +102,9 @@ class ParquetSink:
         return folders
 
     def handle(self, batch: Batch) -> Iterable[Batch]:
+        if batch.events:
+            last = batch.events[-1]
+            self._ended = isinstance(last, Feed) and last.kind == "ended"
         for bar in batch.events:
             if not isinstance(bar, Bar):
                 continue
@@ -125,7 +128,7 @@ class ParquetSink:
 
     def commit(self, final: bool = False) -> None:
         due = self._next_flush is not None and self._ts >= self._next_flush
-        if not (due or final or self._count >= MOST_ROWS) or self._position == self._durable:
+        if not (due or final or self._ended or self._count >= MOST_ROWS) or self._position == self._durable:
             return
         self._flush()
         self._next_flush = self._ts - self._ts % self._every + self._every

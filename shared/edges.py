@@ -50,6 +50,8 @@ class Inlet:
         taken: list[Batch] = []
         while self._inbox is not None and len(taken) < 64 and (data := self._inbox.recv()) is not None:
             try:
+                if len(data) < HEADER.size:
+                    raise Damaged("shorter than a header")
                 _, _, first, count = HEADER.unpack_from(data)
                 if first + count - 1 <= self.position:
                     continue
@@ -58,7 +60,7 @@ class Inlet:
                     self._waiting, self._behind = data, True
                     break
                 batch = unpack(data).after(self.position)
-            except (Damaged, ValueError, OverflowError) as why:
+            except Damaged as why:
                 self._damage(str(why))
                 continue
             self._accept(batch)

@@ -143,7 +143,7 @@ class Files:
         try:
             return _FileAppender(target)
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._make(target.parent)
             return _FileAppender(target)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
@@ -165,7 +165,7 @@ class Files:
 
     def write(self, path: str, data: bytes) -> None:
         target = self.path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o644)
         try:
             view = memoryview(data)
@@ -186,17 +186,30 @@ class Files:
             os.close(fd)
 
     def sync_dir(self, path: str) -> None:
+        self._sync_folder(self._folder(path))
+
+    def _sync_folder(self, folder: Path) -> None:
         if os.name == "nt":  # names are durable there without a call
             return
-        fd = os.open(self._folder(path), os.O_RDONLY)
+        fd = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
 
+    def _make(self, folder: Path) -> None:
+        """A folder and those that lead to it, durable: fsync of what is in it promises nothing about its own name."""
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            self._sync_folder(folder.parent)
+
     def rename(self, old: str, new: str) -> None:
         target = self.path(new)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         if target.exists():  # one writer a folder: nobody can come between
             raise FileExistsError(f"{new} stands already")
         self.path(old).rename(target)
@@ -208,7 +221,7 @@ class Files:
         self.path(path).unlink(missing_ok=True)
 
     def mkdir(self, path: str) -> None:
-        self.path(path).mkdir(parents=True, exist_ok=True)
+        self._make(self.path(path))
 
     def rmdir(self, path: str) -> None:
         try:
@@ -227,7 +240,7 @@ class Files:
         import pyarrow.parquet as pq
 
         target = self.path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make(target.parent)
         if metadata:
             table = table.replace_schema_metadata(metadata)
         pq.write_table(table, target, compression=compression, write_page_checksum=True, **options)

@@ -72,6 +72,11 @@ def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
         offset = behind
 
 
+def _sound(data: bytes) -> int:
+    """Bytes of whole, sound records at the start of `data`."""
+    return max((behind for *_, behind in _scan(data)), default=0)
+
+
 def _batch(payload: bytes) -> Batch:
     try:
         record = decode(payload)
@@ -276,10 +281,13 @@ class Reader:
         return out
 
     def _take(self, data: bytes, position: int, most_bytes: int, out: list[Batch]) -> int:
+        """Appends to `out`; returns the bytes that need not be read again."""
         taken = 0
         for first, count, payload, behind in _scan(data):
+            if not count:  # a state: until a batch follows, its writer may put another in its place
+                continue
             taken = behind
-            if count and first + count - 1 > position:
+            if first + count - 1 > position:
                 try:
                     batch = _batch(payload)
                 except Damaged as why:  # sound by its checksum, so written by a stranger to this version
@@ -311,7 +319,7 @@ class Reader:
         size = self._disk.size(path)
         if size is not None and size > self._offset + unread:
             return True
-        if unread:
+        if unread and _sound(self._disk.read(path, self._offset)) < unread:
             self.damaged.append(path)
         self._segment, self._offset = later[0], 0
         return True

@@ -9,7 +9,7 @@ import pytest
 from procs.parquet_sink import Config, ParquetSink
 from shared import checkpoint, paths
 from shared.barfiles import BAR_SCHEMA
-from shared.events import Bar, Batch
+from shared.events import Bar, Batch, Feed
 from shared.files import Files
 from shared.runner import Context
 
@@ -245,3 +245,12 @@ def test_a_drained_stop_flushes_what_is_there(tmp_path: Path) -> None:
     assert disk.list(FOLDER) == []
     to.stage.commit(final=True)
     assert rows(disk) == [(-2, 0, 1.5)]
+
+
+def test_the_end_of_a_recording_flushes_and_stands_in_the_checkpoint(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = sink(disk)
+    stage.handle(Batch(1, T0, [bar(-2), Feed("ended", T0, T0)]))
+    stage.commit()
+    assert rows(disk) == [(-2, 0, 1.5)]
+    assert checkpoint.peek(disk, "journal/parquet/ckpt-bars_1s.binance")["ended"] is True

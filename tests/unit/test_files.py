@@ -1,0 +1,117 @@
+"""The real disk: the only door to the file system, and it opens on the lake alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.files import Files, UnsafePath
+
+
+@pytest.mark.parametrize(
+    "path", ["../x", "a/../../x", "/etc/passwd", "a//b", "", "a/./b", "a\\..\\b", "C:/x", "a/\0", "..", "a/.."]
+)
+def test_a_path_that_could_leave_the_lake_is_refused(tmp_path: Path, path: str) -> None:
+    disk = Files(tmp_path)
+    for call in (disk.read, disk.size, disk.appender, disk.remove, disk.mkdir, disk.sync, disk.table_meta):
+        with pytest.raises(UnsafePath):
+            call(path)
+    with pytest.raises(UnsafePath):
+        disk.write(path, b"")
+    with pytest.raises(UnsafePath):
+        disk.rename("a", path)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_path_in_the_lake_or_refused(path: str) -> None:
+    root = Path("/nowhere/lake")
+    try:
+        found = Files(root).path(path)
+    except UnsafePath:
+        return
+    assert found.is_relative_to(root) and ".." not in found.parts
+
+
+def test_an_appender_makes_its_folder_and_goes_on_where_the_file_ends(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    first = disk.appender("a/b/c.log")
+    first.write(b"one")
+    first.close()
+    again = disk.appender("a/b/c.log")
+    assert again.size == 3
+    again.write(b"two")
+    again.sync()
+    assert again.size == 6 and disk.read("a/b/c.log") == b"onetwo" and disk.read("a/b/c.log", 2, 2) == b"et"
+    again.close()
+
+
+def test_a_rename_never_takes_a_name_that_stands(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.write("a", b"1")
+    disk.write("b", b"2")
+    with pytest.raises(FileExistsError):
+        disk.rename("a", "b")
+    disk.rename("a", "new/c")
+    assert disk.list("") == ["b", "new"] and disk.read("new/c") == b"1"
+
+
+def test_what_is_absent_is_said_plainly(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.remove("none")
+    disk.rmdir("none")
+    assert disk.size("none") is None and disk.list("none") == [] and disk.table_meta("none") is None
+    with pytest.raises(FileNotFoundError):
+        disk.read("none")
+
+
+def test_a_folder_with_something_in_it_stays(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.write("a/b", b"")
+    disk.rmdir("a")
+    assert disk.list("a") == ["b"]
+    disk.remove("a/b")
+    disk.rmdir("a")
+    assert disk.list("") == []
+
+
+def test_a_table_is_read_back_with_its_metadata_and_without_its_folders(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    path = "parquet/binance/X/year=2025/part.parquet.tmp"
+    disk.write_table(path, pa.table({"a": [1, 2, 3]}), metadata={"lake.first": "7"})
+    assert disk.table_meta(path) == (3, {"lake.first": "7"})
+    assert disk.read_table(path).to_pydict() == {"a": [1, 2, 3]}
+
+
+def test_a_table_cut_anywhere_or_with_a_flipped_footer_cannot_be_read(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.write_table("t.parquet", pa.table({"a": [1, 2, 3]}))
+    data = disk.read("t.parquet")
+    for size in range(len(data)):
+        disk.write("cut.parquet", data[:size])
+        assert disk.table_meta("cut.parquet") is None
+
+
+def test_new_folders_are_made_durable_with_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsync of a file promises nothing about the folders that lead to it."""
+    disk = Files(tmp_path)
+    synced: list[Path] = []
+    plain = disk._sync_folder
+
+    def told(folder: Path) -> None:
+        synced.append(folder)
+        plain(folder)
+
+    monkeypatch.setattr(disk, "_sync_folder", told)
+    disk.appender("raw/binance/X/a.jsonl").close()
+    assert synced == [tmp_path, tmp_path / "raw", tmp_path / "raw/binance"]
+    disk.write("raw/binance/Y/b", b"")
+    assert synced[3:] == [tmp_path / "raw/binance"]
+
+
+def test_free_space_is_part_of_the_whole(tmp_path: Path) -> None:
+    free, total = Files(tmp_path).free()
+    assert 0 < free <= total

@@ -1,0 +1,198 @@
+"""The loop that drives a stage: source, own journal, own files, checkpoint, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared import checkpoint
+from shared.edges import IDLE_LOOK_NS, Inlet, Outlet
+from shared.events import Bar, Batch
+from shared.files import Files
+from shared.journal import Reader, Writer
+from shared.runner import COMMIT_NS, FLUSH_NS, Context, Loop
+
+SOURCE, OWN = "journal/binance/binance", "journal/bars_1s/bars_1s.binance"
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 10_000_000_000
+
+    def wall(self) -> int:
+        return self.now
+
+    def mono(self) -> int:
+        return self.now
+
+
+class Told(Files):
+    """A disk that tells what was made durable, in order."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.log: list[str] = []
+
+    def sync(self, path: str) -> None:
+        self.log.append(f"sync {path}")
+        super().sync(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self.log.append(f"write {path}")
+        super().write(path, data)
+
+
+class Copy:
+    """Gives a bar for each batch it takes."""
+
+    def __init__(self, context: Context) -> None:
+        self._ckpt = checkpoint.Checkpoint(context.disk, context.checkpoint)
+        self.given = 0
+        self.counters = {"seen": 0}
+        self.position = 0
+        self.commits: list[bool] = []
+        self.is_closed = False
+
+    def open(self) -> int:
+        stored = self._ckpt.load()
+        if stored is not None:
+            saved = msgspec.msgpack.decode(stored)
+            self.position, self.given = saved["position"], saved["given"]
+        return self.position
+
+    def handle(self, batch: Batch) -> Iterable[Batch]:
+        self.position = batch.last
+        self.counters["seen"] += 1
+        out = Batch(self.given + 1, batch.ts, [Bar("SOLUSDT", batch.first)])
+        self.given = out.last
+        yield out
+
+    def commit(self, final: bool = False) -> None:
+        self.commits.append(final)
+        self._ckpt.store(msgspec.msgpack.encode({"position": self.position, "given": self.given}))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Scene:
+    def __init__(self, root: Path) -> None:
+        self.disk, self.clock = Told(root), FakeClock()
+        self.source = Writer(self.disk, SOURCE, lambda: b"")
+        self.source.open()
+        self.loop = self.start()
+
+    def start(self) -> Loop:
+        self.stage = Copy(Context("bars_1s", "binance", "binance", self.disk))
+        reader = Reader(self.disk, OWN)
+        outlet = Outlet(Writer(self.disk, OWN, lambda: b""), reader, [], None, "bars_1s.binance")
+        return Loop("binance", self.stage, lambda at: Inlet(Reader(self.disk, SOURCE), None, at), outlet, self.clock)
+
+    def give(self, ts: int) -> None:
+        self.source.append(Batch(self.source.last + 1, ts, []))
+
+    def own(self) -> list[Batch]:
+        return Reader(self.disk, OWN).read(0)
+
+
+def test_a_derived_record_is_written_only_when_its_source_is_durable(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.give(1)
+    scene.disk.log.clear()
+    assert scene.loop.turn()
+    assert scene.own() == [], "the next turn may bring more for the same fsync"
+    scene.clock.now += FLUSH_NS
+    scene.loop.turn()
+    assert len(scene.own()) == 1
+    synced = next(i for i, what in enumerate(scene.disk.log) if what.startswith(f"sync {SOURCE}"))
+    written = next(i for i, what in enumerate(scene.disk.log) if what.startswith(f"write {OWN}"))
+    assert synced < written
+
+
+def test_commits_come_a_second_apart_and_only_where_something_was_taken(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.clock.now += 5 * COMMIT_NS
+    scene.loop.turn()
+    assert scene.stage.commits == []
+    scene.give(1)
+    scene.clock.now += IDLE_LOOK_NS
+    scene.loop.turn()
+    assert scene.stage.commits == [False]
+    for _ in range(3):
+        scene.give(2)
+        scene.clock.now += COMMIT_NS // 2
+        scene.loop.turn()
+    assert scene.stage.commits == [False, False]
+
+
+def test_a_restart_goes_on_behind_its_checkpoint_and_writes_the_same_outputs(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    for ts in range(4):
+        scene.give(ts)
+    scene.loop.turn()
+    scene.loop.commit()
+    scene.give(9)
+    scene.loop.turn()
+    scene.loop.outlet.flush()  # type: ignore[union-attr]
+    before = scene.own()
+    # Given a kill here: one output stands in the journal behind the checkpoint
+    scene.loop = scene.start()
+    scene.loop.turn()
+    scene.loop.commit()
+    assert scene.own() == before and len(before) == 5
+    assert scene.loop.outlet is not None and scene.loop.outlet.counters["replay_differs"] == 0
+
+
+def test_a_drain_reads_to_the_end_commits_as_final_and_closes(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    for ts in range(100):
+        scene.give(ts)
+    scene.loop.drain()
+    assert scene.stage.commits[-1] is True and scene.stage.is_closed
+    assert len(scene.own()) == 100
+    assert checkpoint.peek(scene.disk, "journal/bars_1s/ckpt-binance")["position"] == scene.source.last
+
+
+def test_a_costly_commit_is_made_less_often(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    plain = scene.stage.commit
+
+    def slow(final: bool = False) -> None:
+        scene.clock.now += COMMIT_NS
+        plain(final)
+
+    scene.stage.commit = slow  # type: ignore[method-assign]
+    scene.give(1)
+    scene.clock.now += COMMIT_NS
+    scene.loop.turn()
+    assert len(scene.stage.commits) == 1
+    for _ in range(9):
+        scene.give(1)
+        scene.clock.now += COMMIT_NS
+        scene.loop.turn()
+    assert len(scene.stage.commits) == 1
+    scene.give(1)
+    scene.clock.now += COMMIT_NS
+    scene.loop.turn()
+    assert len(scene.stage.commits) == 2
+
+
+def test_an_error_of_the_disk_leaves_the_loop_as_it_is(tmp_path: Path) -> None:
+    """Nothing is retried: the process ends, and recovery exists only at start."""
+    scene = Scene(tmp_path)
+
+    def full(final: bool = False) -> None:
+        raise OSError(28, "No space left on device")
+
+    scene.stage.commit = full  # type: ignore[method-assign]
+    scene.give(1)
+    scene.clock.now += COMMIT_NS
+    with pytest.raises(OSError, match="No space left"):
+        scene.loop.turn()
+    scene.loop = scene.start()
+    scene.loop.turn()
+    scene.loop.commit()
+    assert len(scene.own()) == 1
