@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if isinstance(key.value, str) and key.value in seen:
                 line = key.start_mark.line + 1
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice (line {line})")
             if isinstance(key.value, str):
@@ -260,9 +260,8 @@ def config_of(node: Node) -> type[StageConfig] | Fault:
 
 def processes() -> list[str]:
     """The processes there are in ``procs/``."""
-    import procs
-
-    return sorted(module.name for module in pkgutil.iter_modules(procs.__path__))
+    folder = Path(__file__).resolve().parent.parent / "procs"
+    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
 
 
 def _addresses(node: Node) -> list[Fault]:
