@@ -68,8 +68,9 @@ class Budget:
         self._full_until = 0.0
 
     def wait(self, weight: int, now: float) -> float:
-        """Seconds until `weight` may be spent; 0 where it may be now. A request dearer than the whole share waits for an
-        empty minute."""
+        """Seconds until `weight` may be spent; 0 where it may be now. What is dearer than the whole share waits for an
+        empty minute.
+        """
         while self._spent and self._spent[0][0] <= now - WINDOW_S:
             del self._spent[0]
         room = max(self.per_minute * self._share, float(weight))
@@ -98,7 +99,13 @@ class Rest:
     """
 
     def __init__(
-        self, base: str, per_minute: int, *, headers: dict[str, str] | None = None, proxy: str | None = None, share: float = 0.5
+        self,
+        base: str,
+        per_minute: int,
+        *,
+        headers: dict[str, str] | None = None,
+        proxy: str | None = None,
+        share: float = 0.5,
     ) -> None:
         self._base = base.rstrip("/")
         self._headers = headers or {}
@@ -192,7 +199,7 @@ class Rest:
 
 
 def _seconds(text: str | None) -> float | None:
-    """``Retry-After`` as the venues write it. A date would be counted by clocks we do not trust: the default pause then."""
+    """``Retry-After`` as venues write it. A date would be counted by clocks we do not trust: the default pause then."""
     if text is None or not text.strip().isascii() or not text.strip().isdigit():
         return None
     return min(float(text.strip()[:12]), LONGEST_PAUSE_S) or 1.0

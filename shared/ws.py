@@ -1,8 +1,8 @@
 """The websocket client: one interface, two libraries behind it, chosen by what is installed and tested alike.
 
 picows costs a fifth of websockets per message and is taken where its wheel is installed. Both are set the same: no
-compression, no redirects, no proxy unless one is named, one megabyte a message, a ping after ten idle seconds whose pong
-must come within ten, certificates always verified.
+compression, no redirects, no proxy unless one is named, one megabyte a message, a ping after ten idle seconds whose
+pong must come within ten, certificates always verified.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Socket(Protocol):
         """Queues a text message; silently nothing where the connection is ending."""
 
     def close(self) -> None:
-        """Says goodbye and drops the socket at the latest a second later; what is under way still comes. Harmless twice."""
+        """Says goodbye and drops the socket at the latest a second later; what is under way still comes."""
 
 
 async def connect(
@@ -57,8 +57,9 @@ async def connect(
     implementation: str = IMPLEMENTATIONS[0],
     context: ssl.SSLContext | None = None,
 ) -> Socket:
-    """Opens a connection. `received` is called for every whole message, in order, from the event loop; all messages of one
-    socket read come without a pause between them. Raises ConnectFailed."""
+    """Opens a connection. `received` is called for every whole message, in order, from the event loop; the messages of
+    one socket read come without a pause between them. Raises ConnectFailed.
+    """
     opener = _open_picows if implementation == "picows" else _open_websockets
     try:
         async with asyncio.timeout(OPEN_S):
@@ -235,7 +236,7 @@ async def _open_websockets(
         def process_redirect(self, exc: Exception) -> Exception | str:
             return exc
 
-    more = {} if context is None else {"ssl": context}
+    more: dict[str, Any] = {} if context is None else {"ssl": context}
     try:
         connection = await Connect(
             url,

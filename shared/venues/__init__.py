@@ -1,6 +1,8 @@
-"""Venues: what each sends and allows. An adapter turns bytes into words and wishes into requests; it opens nothing and asks no clock.
+"""Venues: what each sends and allows. An adapter turns bytes into words and wishes into requests; it opens nothing and
+asks no clock.
 
-A new venue is one file here, named as ``venue:`` in the pipeline file, with a class ``Venue`` of the shape of :class:`Adapter`.
+A new venue is one file here, called what ``venue:`` in the pipeline file calls it, with a class ``Venue`` of the shape
+of :class:`Adapter`.
 """
 
 from __future__ import annotations
@@ -56,10 +58,14 @@ class Limits(msgspec.Struct, frozen=True):
     messages_per_s: float
     """Messages we may send on one connection, pongs included."""
     connects_per_5min: int
-    lifetime_s: int
-    """The venue cuts a connection of this age."""
     weight_per_min: int
     """REST, until the venue has told its own figure."""
+    lifetime_s: int
+    """The venue cuts a connection of this age."""
+    url_streams: int = 200
+    """So many streams stand in the URL, which every server understands; the others are subscribed to afterwards."""
+    subscribe_chunk: int = 100
+    """Streams in one SUBSCRIBE."""
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -85,15 +91,15 @@ class Newest(msgspec.Struct, frozen=True):
 class Adapter(Protocol):
     """One venue, for a fixed allow-list of symbols: nothing of another symbol ever comes out of it.
 
-    Prices and quantities stay text. Times are nanoseconds. A quote without a venue time has ``ts == 0``: whoever knows the
-    venue's clock fills it in. Every `parse…` raises :class:`Reject` and nothing else, whatever the bytes.
+    Prices and quantities stay text. Times are nanoseconds. A quote without a venue time has ``ts == 0``: whoever knows
+    the venue's clock fills it in. Every `parse…` raises :class:`Reject` and nothing else, whatever the bytes.
     """
 
     name: ClassVar[str]
     ws_url: ClassVar[str]
     rest_url: ClassVar[str]
     public_urls: ClassVar[dict[str, str]]
-    """Settings that reach the venue's public data where its main addresses refuse: key and value for the pipeline file."""
+    """Settings for the pipeline file that reach the public data where the main addresses refuse."""
     limits: ClassVar[Limits]
     kinds: ClassVar[tuple[str, ...]]
     """The streams this venue has."""

@@ -27,8 +27,7 @@ Word = Annotated[str, msgspec.Meta(max_length=64)]
 
 _TRADE_TYPES: Final = frozenset({None, "MARKET", "INSURANCE_FUND", "ADL", "NA"})
 _STREAM: Final = {"trade": "trade", "quote": "bookTicker", "agg_trade": "aggTrade"}
-URL_STREAMS: Final = 200
-"""So many streams stand in the URL, which every server understands; the others are subscribed to afterwards."""
+_SECONDS: Final = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400}
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -93,7 +92,7 @@ class _RestTrade(msgspec.Struct, gc=False):
     price: str
     qty: str
     time: Id
-    isBuyerMaker: bool  # noqa: N815 - the venue's name
+    isBuyerMaker: bool
 
 
 class _RestAggregate(msgspec.Struct, gc=False):
@@ -102,36 +101,36 @@ class _RestAggregate(msgspec.Struct, gc=False):
     a: Id
     p: str
     q: str
-    f: Id
-    l: Id  # noqa: E741 - the venue's name
+    f: int
+    l: int  # noqa: E741 - the venue's name
     T: Id
     m: bool
 
 
 class _Time(msgspec.Struct):
-    serverTime: Id  # noqa: N815
+    serverTime: Id
 
 
 class _Filter(msgspec.Struct):
-    filterType: str  # noqa: N815
-    tickSize: str | None = None  # noqa: N815
-    stepSize: str | None = None  # noqa: N815
+    filterType: str
+    tickSize: str | None = None
+    stepSize: str | None = None
 
 
 class _Symbol(msgspec.Struct):
     symbol: Word
     status: Word = ""
-    contractStatus: Word = ""  # noqa: N815
-    contractType: Word = ""  # noqa: N815
-    baseAsset: Word = ""  # noqa: N815
-    quoteAsset: Word = ""  # noqa: N815
+    contractStatus: Word = ""
+    contractType: Word = ""
+    baseAsset: Word = ""
+    quoteAsset: Word = ""
     filters: list[_Filter] = []
 
 
 class _RateLimit(msgspec.Struct):
-    rateLimitType: str  # noqa: N815
+    rateLimitType: str
     interval: str
-    intervalNum: int  # noqa: N815
+    intervalNum: int
     limit: int
 
 
@@ -139,7 +138,7 @@ class _ExchangeInfo(msgspec.Struct):
     """``{"rateLimits":[{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":6000}],"symbols":[…]}``"""
 
     symbols: list[_Symbol]
-    rateLimits: list[_RateLimit] = []  # noqa: N815
+    rateLimits: list[_RateLimit] = []
 
 
 T = TypeVar("T")
@@ -169,7 +168,7 @@ class Venue:
         "ws_url": "wss://data-stream.binance.vision",
         "rest_url": "https://data-api.binance.vision",
     }
-    # 1,024 streams, 5 messages a second and 300 connections in five minutes are the venue's figures; a repeat offender is banned.
+    # The venue's figures are 1,024 streams, 5 messages a second, 300 connections in five minutes; it bans offenders.
     limits: ClassVar[Limits] = Limits(
         streams_per_connection=1000, messages_per_s=3, connects_per_5min=240, lifetime_s=86_400, weight_per_min=6000
     )
@@ -188,7 +187,10 @@ class Venue:
             "agg_trade": self._aggregate,
         }
         self._streams = {
-            self.stream(symbol, kind): (symbol, makers[kind]) for symbol in symbols for kind in streams if kind in makers
+            self.stream(symbol, kind): (symbol, makers[kind])
+            for symbol in symbols
+            for kind in streams
+            if kind in makers
         }
 
     # --- websocket ---
@@ -311,11 +313,9 @@ class Venue:
     def parse_instruments(self, body: bytes) -> tuple[list[Instrument], int | None]:
         info = _decode(_info, body)
         weight = [
-            limit.limit * 60 // {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86_400}[limit.interval] // limit.intervalNum
+            limit.limit * 60 // (_SECONDS[limit.interval] * limit.intervalNum)
             for limit in info.rateLimits
-            if limit.rateLimitType == "REQUEST_WEIGHT"
-            and limit.interval in ("SECOND", "MINUTE", "HOUR", "DAY")
-            and limit.intervalNum > 0
+            if limit.rateLimitType == "REQUEST_WEIGHT" and limit.interval in _SECONDS and limit.intervalNum > 0
         ]
         return [self._instrument(entry) for entry in info.symbols], min(weight) if weight else None
 
@@ -366,8 +366,8 @@ class Venue:
     def parse_aggregates(self, body: bytes, symbol: str, ts_recv: int) -> list[AggTrade]:
         found = []
         for row in _decode(_aggregates, body):
-            if row.l < row.f:
-                continue  # spot has aggregates of cancelled trades with f and l of -1 or turned round: they hold nothing
+            if not 0 <= row.f <= row.l <= MAX_ID:
+                continue  # cancelled trades leave aggregates with ids of -1: they hold nothing
             price, qty = self._digits.check(row.p, "price"), self._digits.check(row.q, "quantity")
             ts, side = nanoseconds(row.T), "sell" if row.m else "buy"
             found.append(AggTrade(symbol, ts, ts, None, ts_recv, price, qty, side, row.a, row.f, row.l, "rest"))

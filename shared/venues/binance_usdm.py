@@ -1,8 +1,8 @@
 """Binance USD-M futures: what differs from spot. Facts as of November 2026.
 
-* Since March 2026 the websocket has routes; an unrouted connection acknowledges everything and then stays silent on what it
-  does not serve. One connection, one route. Raw trades are on no official list: evidence says ``public``, so that comes first
-  and the first data decide. Servers of one's own often know no routes at all, hence the empty one at the end.
+* Since March 2026 the websocket has routes; an unrouted connection acknowledges everything and then stays silent on
+  what it does not serve. One connection, one route. Raw trades are on no official list: evidence says ``public``, so
+  that comes first and the first data decide. Servers of one's own often know no routes, hence the empty one at the end.
 * Every event has the matching time ``T``. Times are milliseconds; there is no other unit.
 * ``X`` of a trade is MARKET, or INSURANCE_FUND, ADL or NA for what was no execution in the book. Those consume ids.
 * Raw trade ids have holes at the venue itself, and raw history needs a key: aggregates prove and heal.

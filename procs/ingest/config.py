@@ -1,0 +1,59 @@
+"""What can be set about a source."""
+
+from __future__ import annotations
+
+from shared import venues
+from shared.config import StageConfig
+
+_ALIASES = {"bookTicker": "quote", "aggTrade": "agg_trade"}
+
+
+class Config(StageConfig, kw_only=True, frozen=True):
+    venue: str
+    """Names the folder in the lake and the adapter in ``shared/venues/``."""
+    symbols: list[str]
+    """What to record, as the venue writes it: SOLUSDT."""
+    streams: list[str] = ["trade", "quote"]
+    """``trade``, ``quote`` (best bid and ask), ``agg_trade``; the venue's bookTicker and aggTrade are understood too.
+    """
+    ws_url: str = ""
+    """Where the websocket is, without path; empty: the venue's own. ``ws://`` on this machine only."""
+    rest_url: str = ""
+    """Where REST is, without path; empty: the venue's own. ``http://`` on this machine only."""
+    proxy: str = ""
+    """An HTTP proxy for both, such as http://127.0.0.1:3128; the environment's is never used."""
+    replay: bool = False
+    """The other end plays a recording: its times are taken exactly as they come, never carried on by a clock."""
+    journal_max_bytes: int = 2 << 30
+    """Bytes of journal that may wait for slow consumers; an alarm at half of it, a recorded pause when it is full."""
+    gather_ms: int = 10
+    """Events are gathered for this long into one record; 0 writes whatever one read of a socket held."""
+    stale_after_s: int = 30
+    """Seconds without data after which the venue is asked whether there should have been some."""
+    lifetime_h: float = 23.0
+    """A connection is replaced at about this age, before the venue cuts it at 24 hours."""
+
+    def __post_init__(self) -> None:
+        if self.venue not in venues.names():
+            raise ValueError(f"venue: there is no {self.venue}; known: {', '.join(venues.names())}")
+        kinds = venues.load(self.venue).kinds
+        unknown = [kind for kind in self.kinds if kind not in kinds]
+        if unknown or not self.streams:
+            raise ValueError(f"streams: {', '.join(unknown) or 'none'}; {self.venue} has {', '.join(kinds)}")
+        if not self.symbols:
+            raise ValueError("symbols: none, so there is nothing to record")
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols: one stands twice")
+        if any(not symbol or len(symbol) > 64 or symbol != symbol.upper() for symbol in self.symbols):
+            raise ValueError("symbols: are written in capitals, such as SOLUSDT")
+        if self.journal_max_bytes < 1 << 20:
+            raise ValueError("journal_max_bytes: at least 1048576")
+        if not 0 <= self.gather_ms <= 1000:
+            raise ValueError("gather_ms: from 0 to 1000")
+        if self.stale_after_s < 5 or not 0.01 <= self.lifetime_h <= 24:
+            raise ValueError("stale_after_s: at least 5; lifetime_h: from 0.01 to 24")
+
+    @property
+    def kinds(self) -> list[str]:
+        """The streams in our words, each once."""
+        return list(dict.fromkeys(_ALIASES.get(kind, kind) for kind in self.streams))

@@ -1,0 +1,247 @@
+"""Which ids of one symbol and stream are held, which are missing, and what to ask for next. Pure: time is an argument.
+
+A hole is noticed when a later id arrives or the venue names a newer one; it becomes a gap when it is still there a
+second later (a little disorder is no loss). A gap ends healed, when all its ids are held, or partly unhealable: ids
+that the venue, asked three times, did not give. Only ids really in an answer count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from shared.ids import Ids
+
+SECOND: Final = 1_000_000_000
+GRACE_NS: Final = SECOND
+"""A hole is given this long to fill by itself."""
+TRIES: Final = 3
+WAITS_NS: Final = (0, 3 * SECOND, 15 * SECOND)
+"""Before each try: the venue's own history may lag behind its stream."""
+PAGE: Final = 1000
+MOST_INTERVALS: Final = 20_000
+"""Intervals kept; the oldest are forgotten first (futures ids have holes without end)."""
+
+
+class Gap(msgspec.Struct):
+    """Ids `first` to `last`, some of which are missing."""
+
+    first: int
+    last: int
+    start: int
+    """Venue time before the gap, as far as known; nanoseconds."""
+    end: int
+    missing: int
+    fetched: int = 0
+    tries: int = 0
+    next_mono: int = 0
+    cursor: int | None = None
+    """Where the walk over aggregates goes on."""
+    exhausted: frozenset[str] = frozenset()
+    """Ways of healing that have nothing more to give."""
+
+
+class Tracker:
+    """The ids of one symbol and stream."""
+
+    def __init__(self) -> None:
+        self.held = Ids()
+        self.gone = Ids()
+        """Ids that nobody has any more."""
+        self.floor: int | None = None
+        """The newest id there was when we began: what is missing counts from here where nothing is held yet."""
+        self.newest = -1
+        """The highest id the venue has spoken of."""
+        self.newest_ts = 0
+        self.top_ts = 0
+        """Venue time of the highest id held."""
+        self.gaps: list[Gap] = []
+        self._next = -1
+        self._low: int | None = None  # every hole below is a gap, or given up
+        self._holes: list[tuple[int, int, int]] = []  # first, last, noticed at
+        self._edges: dict[int, tuple[int, int]] = {}  # last id of a hole -> venue time before and after it
+        self._stirred = False
+
+    # --- taking ---
+
+    def take(self, one: int, ts: int) -> bool:
+        """Whether an id is new. The next in order is the ordinary case and the quick one."""
+        if one == self._next:
+            self._next = one + 1
+            self.top_ts = ts
+            return self.held.add(one)
+        return self._jump(one, ts)
+
+    def _jump(self, one: int, ts: int) -> bool:
+        if not self.held.add(one):
+            return False
+        self._stirred = True
+        if self._low is not None and one < self._low and one == self.held.lowest:
+            self._low = one
+        if one >= self._next:
+            if self._next >= 0 and len(self._edges) < 10_000:
+                self._edges[one - 1] = (self.top_ts, ts)
+            self._next = one + 1
+            self.top_ts = ts
+        return True
+
+    def take_range(self, first: int, last: int) -> None:
+        """Ids that a row covers together."""
+        self.held.add_range(first, last)
+        self._next = max(self._next, last + 1)
+        self._stirred = True
+
+    def told(self, newest: int, ts: int) -> None:
+        """The venue says which id is its newest."""
+        if self.held.highest is None and self.floor is None:
+            self.floor = newest
+            self._next = newest + 1  # so that a first id further on is seen as a jump
+            self.top_ts = ts
+        if newest > self.newest:
+            self.newest, self.newest_ts = newest, ts
+            self._stirred = True
+
+    @property
+    def top(self) -> int | None:
+        """The highest id held, or where we began."""
+        highest = self.held.highest
+        return self.floor if highest is None else highest
+
+    # --- noticing ---
+
+    def look(self, mono: int) -> list[Gap]:
+        """New gaps: holes that have lasted. Cheap where nothing is missing."""
+        if not (self._stirred or self._holes):
+            return []
+        self._stirred = False
+        before = self._holes
+        self._holes = [(first, last, _since(before, first, last, mono)) for first, last in self._unexplained()]
+        lasting = [hole for hole in self._holes if mono - hole[2] >= GRACE_NS]
+        self._holes = [hole for hole in self._holes if mono - hole[2] < GRACE_NS]
+        found = [self._gap(first, last, mono) for first, last, _ in lasting]
+        self.gaps += found
+        if not self._holes:
+            self._edges.clear()
+        return found
+
+    def _unexplained(self) -> list[tuple[int, int]]:
+        """What is missing, is not given up, and is in no gap yet."""
+        top = self.top
+        if top is None:
+            return []
+        lowest = self.held.lowest
+        low = top + 1 if lowest is None else lowest
+        if self.floor is not None:
+            low = min(low, self.floor + 1)
+        if self._low is not None:
+            low = max(low, self._low)
+        known = Ids.from_intervals((gap.first, gap.last) for gap in self.gaps)
+        holes: list[tuple[int, int]] = []
+        for first, last in self.held.missing(low, max(top, self.newest)):
+            for begin, end in self.gone.missing(first, last):
+                holes += known.missing(begin, end)
+        self._low = holes[0][0] if holes else max(top, self.newest) + 1
+        return holes
+
+    def _gap(self, first: int, last: int, mono: int) -> Gap:
+        behind = min((at for at in self._edges if at >= last), default=None)
+        start, end = (self.top_ts, self.newest_ts) if behind is None else self._edges[behind]
+        return Gap(first, last, start, max(start, end), last - first + 1, next_mono=mono)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is missing, and nothing happened that could tell otherwise."""
+        return not (self._stirred or self._holes or self.gaps)
+
+    # --- healing ---
+
+    def due(self, mono: int) -> Gap | None:
+        """The gap to ask about now, the oldest ids first."""
+        ready = [gap for gap in self.gaps if gap.next_mono <= mono]
+        return min(ready, key=lambda gap: gap.first, default=None)
+
+    def page(self, gap: Gap) -> tuple[int, int] | None:
+        """First missing id of a gap and the last id worth asking for with it; None where nothing is missing."""
+        holes = self.holes(gap)
+        if not holes:
+            return None
+        first = holes[0][0]
+        reach = first + PAGE - 1
+        last = max(min(other.last, reach) for other in self.gaps if other.first <= reach and other.last >= first)
+        return first, last
+
+    def holes(self, gap: Gap) -> list[tuple[int, int]]:
+        out: list[tuple[int, int]] = []
+        for first, last in self.held.missing(gap.first, gap.last):
+            out += self.gone.missing(first, last)
+        return out
+
+    def wanted(self, one: int) -> bool:
+        """Whether an answer's id is missing and known to be: anything else will come, or came, by the stream."""
+        return not self.held.holds(one) and any(gap.first <= one <= gap.last for gap in self.gaps)
+
+    def fetched(self, first: int, count: int = 1) -> None:
+        """Ids that an answer brought."""
+        for gap in self.gaps:
+            if gap.first <= first <= gap.last:
+                gap.fetched += count
+
+    def settle(self) -> list[Gap]:
+        """Takes out the gaps of which nothing is missing any more."""
+        over = [gap for gap in self.gaps if not self.holes(gap)]
+        self.gaps = [gap for gap in self.gaps if gap not in over]
+        return over
+
+    def tried(self, asked: int, reach: int, mono: int) -> list[tuple[int, int]]:
+        """An answer about the ids `asked` to `reach` was taken: what is still missing there was not in it. Returns the
+        ids given up.
+        """
+        given_up: list[tuple[int, int]] = []
+        for gap in self.gaps:
+            left = [(max(first, asked), min(last, reach)) for first, last in self.holes(gap)]
+            left = [(first, last) for first, last in left if first <= last]
+            if not left:
+                continue
+            gap.tries += 1
+            if gap.tries < TRIES:
+                gap.next_mono = mono + WAITS_NS[gap.tries]
+                continue
+            for first, last in left:
+                self.gone.add_range(first, last)
+                given_up.append((first, last))
+            gap.tries = 0  # what lies behind this page has its own tries
+        return given_up
+
+    # --- state ---
+
+    def state(self) -> dict[str, Any]:
+        self.held.forget_oldest(MOST_INTERVALS)
+        self.gone.forget_oldest(MOST_INTERVALS)
+        return {
+            "held": self.held.intervals,
+            "gone": self.gone.intervals,
+            "floor": self.floor,
+            "top_ts": self.top_ts,
+            "gaps": [[gap.first, gap.last, gap.start, gap.end] for gap in self.gaps],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.held = Ids.from_intervals(state["held"])
+        self.gone = Ids.from_intervals(state["gone"])
+        self.floor = state["floor"]
+        self.top_ts = state["top_ts"]
+        self.gaps = [Gap(first, last, start, end, last - first + 1) for first, last, start, end in state["gaps"]]
+        top = self.top
+        self._next = -1 if top is None else top + 1
+        self._stirred = True
+
+    def reopen(self, first: int, last: int, start: int, end: int) -> None:
+        """A gap that was announced before a restart."""
+        if not any(gap.first <= first and last <= gap.last for gap in self.gaps):
+            self.gaps.append(Gap(first, last, start, end, last - first + 1))
+
+
+def _since(holes: list[tuple[int, int, int]], first: int, last: int, mono: int) -> int:
+    """When a hole, or the larger one it is a part of, was noticed."""
+    return min((since for begin, end, since in holes if begin <= last and first <= end), default=mono)

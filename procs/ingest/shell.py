@@ -1,0 +1,250 @@
+"""The sockets around the core: opens what it wants opened, carries frames and answers in, beats, and leaves when asked.
+
+Everything runs in one asyncio loop and every call of the core is made from its callbacks, one after the other. Frames
+of one socket read share one receive time; what comes within `gather_ms` becomes one record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from loguru import logger
+
+from procs.ingest.actions import Action, Close, Connect, Get, Send
+from procs.ingest.config import Config
+from procs.ingest.core import Ingest
+from shared import ws
+from shared.config import ConfigError
+from shared.process import Setting
+from shared.rest import Answer, Rest, RestError
+from shared.topology import Fault
+from shared.venues import load
+
+TURN_S: Final = 0.05
+MOST_WAITING: Final = 1000
+"""Frames gathered before they are taken at once."""
+LEAVE_S: Final = 1.5
+"""For goodbyes when asked to leave; venues often never answer one."""
+
+
+class _Read:
+    """What one read of a socket held, and both clocks right after it."""
+
+    __slots__ = ("frames", "link", "mono", "wall")
+
+    def __init__(self, link: int) -> None:
+        self.link = link
+        self.wall = time.time_ns()
+        self.mono = time.monotonic_ns()
+        self.frames: list[bytes] = []
+
+
+class Shell:
+    """One running source."""
+
+    def __init__(self, setting: Setting, config: Config) -> None:
+        venue = load(config.venue)(config.symbols, config.kinds)
+        self._setting = setting
+        self._config = config
+        name = setting.name
+        core_of: list[Ingest] = []
+        writer = setting.writer(name, lambda: core_of[0].state(), max_bytes=config.journal_max_bytes)
+        self.core = Ingest(
+            config, venue, writer, setting.disk, setting.lanes(name), setting.publisher(), name, random.random
+        )
+        core_of.append(self.core)
+        proxy = config.proxy or None
+        self._rest = Rest(
+            config.rest_url or venue.rest_url, venue.limits.weight_per_min, headers=venue.headers, proxy=proxy
+        )
+        self._proxy = proxy
+        self._sockets: dict[int, ws.Socket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._reads: list[_Read] = []
+        self._waiting = 0
+        self._gathering = False
+        self._over: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Until asked to leave, or the recording is over. Raises what went wrong."""
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+        self.core.open(time.time_ns(), time.monotonic_ns())
+        self._setting.heart.beat.phase = "running"
+        try:
+            self._turn_again()
+            await self._over
+            await self._leave()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await self._rest.close()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Runs a callback; what it raises ends the process."""
+        assert self._over is not None
+        if self._over.done():
+            return
+        try:
+            work()
+        except BaseException as error:
+            self._over.set_exception(error)
+
+    # --- the loop ---
+
+    def _turn_again(self) -> None:
+        self._guard(self._turn)
+        if self._over is not None and not self._over.done():
+            asyncio.get_running_loop().call_later(TURN_S, self._turn_again)
+
+    def _turn(self) -> None:
+        self._take()
+        self._obey(self.core.turn(time.time_ns(), time.monotonic_ns()))
+        unknown = self.core.healer.unknown
+        if unknown:
+            path = f"sources.{self._setting.name}.symbols"
+            raise ConfigError([Fault(path, text) for text in unknown])
+        if self._setting.heart.due():
+            self._beat()
+        assert self._over is not None
+        if (self._setting.lifeline.asked or self.core.ended) and not self._over.done():
+            self._over.set_result(None)
+
+    def _beat(self) -> None:
+        beat = self._setting.heart.beat
+        beat.counters = self.core.totals()
+        beat.ts = self.core.ts
+        beat.note = self.core.note
+        self._setting.heart.send()
+
+    # --- frames ---
+
+    def _received(self, link: int) -> Callable[[bytes], None]:
+        """What a socket calls for each message."""
+        loop = asyncio.get_running_loop()
+        read: _Read | None = None
+
+        def end_of_read() -> None:
+            nonlocal read
+            read = None
+
+        def received(frame: bytes) -> None:
+            nonlocal read
+            if read is None:
+                read = _Read(link)
+                self._reads.append(read)
+                loop.call_soon(end_of_read)
+                self._gather(loop)
+            read.frames.append(frame)
+            self._waiting += 1
+
+        return received
+
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting > MOST_WAITING:
+            loop.call_soon(self._guard, self._take)
+        elif not self._gathering:
+            self._gathering = True
+            loop.call_later(self._config.gather_ms / 1000, self._guard, self._take)
+
+    def _take(self) -> None:
+        """Hands over what was read, as one record."""
+        self._gathering = False
+        reads, self._reads, self._waiting = self._reads, [], 0
+        for read in reads:
+            self.core.frames(read.link, read.frames, read.wall, read.mono)
+        if reads:
+            self.core.flush(time.monotonic_ns())
+
+    # --- wishes ---
+
+    def _obey(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Connect):
+                self._opening[action.link] = self._spawn(self._connect(action))
+            elif isinstance(action, Send):
+                if action.link in self._sockets:
+                    self._sockets[action.link].send(action.text)
+            elif isinstance(action, Close):
+                self._close(action.link)
+            elif isinstance(action, Get):
+                self._spawn(self._get(action))
+
+    def _spawn(self, work: object) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._over is not None and not self._over.done():
+            self._over.set_exception(error)
+
+    def _close(self, link: int) -> None:
+        if link in self._sockets:
+            self._sockets[link].close()
+        elif link in self._opening:
+            self._opening[link].cancel()
+
+    async def _connect(self, wish: Connect) -> None:
+        link = wish.link
+
+        def closed(code: int, reason: str) -> None:
+            self._sockets.pop(link, None)
+            self._take_safely()
+            self._guard(lambda: self.core.closed(link, code, reason, time.time_ns(), time.monotonic_ns()))
+
+        try:
+            socket = await ws.connect(wish.url, self._received(link), closed, proxy=self._proxy)
+        except ws.ConnectFailed as error:
+            logger.debug(f"connection {link}: {error}")
+            self.core.refused(link, str(error), error.status, time.monotonic_ns())
+            return
+        except asyncio.CancelledError:
+            self.core.refused(link, "given up", None, time.monotonic_ns())
+            raise
+        finally:
+            self._opening.pop(link, None)
+        self._sockets[link] = socket
+        self.core.opened(link, time.time_ns(), time.monotonic_ns())
+
+    def _take_safely(self) -> None:
+        """What a socket brought comes before its end."""
+        self._guard(self._take)
+
+    async def _get(self, wish: Get) -> None:
+        try:
+            answer: Answer | RestError = await self._rest.get(wish.request)
+        except RestError as error:
+            answer = error
+        self.core.answered(wish.number, answer, time.time_ns(), time.monotonic_ns())
+        self._rest.budget.per_minute = self.core.healer.weight_per_min
+        self._guard(self._turn)
+
+    # --- the end ---
+
+    async def _leave(self) -> None:
+        beat = self._setting.heart.beat
+        beat.phase = "draining"
+        self._beat()
+        self._obey(self.core.drain())
+        until = time.monotonic() + LEAVE_S
+        while self._sockets and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        self._over = asyncio.get_running_loop().create_future()  # callbacks that are late find nothing to end
+        self._take()
+        self.core.finish(time.time_ns(), time.monotonic_ns())
+        beat.phase = "ended"
+        self._beat()
+
+
+def run(setting: Setting, config: Config) -> None:
+    """The whole life of the process."""
+    asyncio.run(Shell(setting, config).run())
