@@ -32,6 +32,7 @@ class Rebuild:
         self._venue = venue
         self._symbol = symbol
         self._use_agg = use_agg
+        self._ahead: dict[Hour, list[Event]] = {}
         self.problems: list[archive.Problem] = []
         """What could not be read, on the way."""
 
@@ -68,8 +69,14 @@ class Rebuild:
 
     # --- the archive ---
 
+    def _read_ahead(self, hour: Hour) -> list[Event]:
+        self._ahead[hour] = self._read(hour)
+        return self._ahead[hour]
+
     def _read(self, hour: Hour) -> list[Event]:
         """Trades, quotes and what happened to the feed, of one hour."""
+        if hour in self._ahead:
+            return self._ahead.pop(hour)
         ts = hour * paths.HOUR
         date, of_day = paths.date_of(ts), paths.hour_of(ts)
         lines, problems = archive.read_hour(self._disk, self._venue, self._symbol, date, of_day)
@@ -97,7 +104,7 @@ class Rebuild:
     def _chosen(self, before: list[tuple[Hour, list[Event]]], want: set[Hour]) -> bool:
         if self._use_agg is not None:
             return self._use_agg
-        for events in chain((events for _, events in before), map(self._read, sorted(want))):
+        for events in chain((events for _, events in before), map(self._read_ahead, sorted(want))):
             kinds = {type(event) for event in events}
             if Trade in kinds or AggTrade in kinds:
                 return Trade not in kinds
