@@ -1,0 +1,1 @@
+"""Emulator: a venue on loopback that speaks the real protocol, for the demo, replay and tests."""
