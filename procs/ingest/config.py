@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from shared import venues
 from shared.config import StageConfig
 
@@ -13,9 +15,8 @@ class Config(StageConfig, kw_only=True, frozen=True):
     """Names the folder in the lake and the adapter in ``shared/venues/``."""
     symbols: list[str]
     """What to record, as the venue writes it: SOLUSDT."""
-    streams: list[str] = ["trade", "quote"]
-    """``trade``, ``quote`` (best bid and ask), ``agg_trade``; the venue's bookTicker and aggTrade are understood too.
-    """
+    streams: list[str] = msgspec.field(default_factory=lambda: ["trade", "quote"])
+    """``trade``, ``quote`` (best bid and ask), ``agg_trade``; bookTicker and aggTrade are understood too."""
     ws_url: str = ""
     """Where the websocket is, without path; empty: the venue's own. ``ws://`` on this machine only."""
     rest_url: str = ""

@@ -87,6 +87,10 @@ class Slot(msgspec.Struct, eq=False):
     """Nothing was ever connected."""
     retiring: list[tuple[int, Link]] = []
 
+    def is_old(self, mono: int) -> bool:
+        """Whether the link that serves it should be replaced."""
+        return 0 < self.replace_at <= mono
+
 
 class Links:
     """All connections of one source."""
@@ -136,9 +140,7 @@ class Links:
             if slot.current is None and slot.successor is None:
                 if mono >= slot.due and not slot.ended and self._may_connect(mono):
                     slot.current = self._link(slot, mono, actions)
-            elif (
-                slot.successor is None and 0 < slot.replace_at <= mono and mono >= slot.due and self._may_connect(mono)
-            ):
+            elif slot.successor is None and slot.is_old(mono) and mono >= slot.due and self._may_connect(mono):
                 slot.successor = self._link(slot, mono, actions)
         for link in list(self.links.values()):
             actions += self._attend(link, mono)

@@ -87,7 +87,7 @@ class Watch:
 
     def _stale(self, link: Link, why: str) -> None:
         ingest = self._ingest
-        if link.slot.successor is not None or 0 < link.slot.replace_at <= ingest.mono:
+        if link.slot.successor is not None or link.slot.is_old(ingest.mono):
             return
         self.counters["stale"] += 1
         logger.warning(f"connection {link.number} is stale: {why}; replacing it")
