@@ -79,11 +79,22 @@ class Child:
 
     def last_words(self) -> str:
         """The last line it printed, which after a crash is the reason."""
-        with contextlib.suppress(OSError), self._said.open("rb") as file:
-            file.seek(max(0, self._said.stat().st_size - _LAST_WORDS))
-            lines = file.read().decode(errors="backslashreplace").strip().splitlines()
-            return escape(lines[-1]) if lines else ""
-        return ""
+        lines = _tail(self._said, 0)
+        return escape(lines[-1]) if lines else ""
+
+
+def last_error(log: Path, since: int) -> str:
+    """What a stage wrote as its last error, behind the first ``since`` bytes of its log."""
+    found = [line for line in _tail(log, since) if line[24:32].strip() == "ERROR"]
+    return escape(found[-1][32:]) if found else ""
+
+
+def _tail(path: Path, since: int) -> list[str]:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        size = path.stat().st_size
+        file.seek(max(0, since if since <= size else 0, size - _LAST_WORDS))
+        return file.read().decode(errors="backslashreplace").strip().splitlines()
+    return []
 
 
 def gently(command: Sequence[str], said: Path) -> Child:
@@ -91,7 +102,7 @@ def gently(command: Sequence[str], said: Path) -> Child:
 
 
 def stage_command(module: str, config: str, stage: str) -> list[str]:
-    return [sys.executable, "-m", module, "--config", config, "--stage", stage]
+    return [sys.executable, "-m", module, "--config", config, "--stage", stage, "--supervised"]
 
 
 def _env() -> dict[str, str]:

@@ -53,9 +53,9 @@ class Supervisor:
         self._control = self._bus.router("control")
         self._tap = self._bus.publisher("tap.supervisor")
         self._beats = msgspec.msgpack.Decoder(Beat)
-        self._said = ground.lake / "run" / "said"
         order = reversed(topology.downstream(pipeline))  # consumers first, so that lanes are bound when sources speak
-        self.stages = {name: self._watched(pipeline.nodes[name], spawn) for name in order}
+        nodes = [pipeline.nodes[name] for name in order]
+        self.stages = {node.name: Watched(node, self._command(node), ground.lake, spawn) for node in nodes}
         self._moment = self._now()
         batch_spawn = gently if spawn is Child else spawn
         self.timers = Timers(pipeline.section("batches"), self._command, ground.lake, batch_spawn, self._moment)
@@ -64,10 +64,6 @@ class Supervisor:
         self._stop_by: int | None = None
         self.strangers = 0
         """Heartbeats that no process of this run sent."""
-
-    def _watched(self, node: Node, spawn: Spawn) -> Watched:
-        command = [*self._command(node), "--supervised"]
-        return Watched(node, command, self._said / f"{node.name}.txt", spawn)
 
     def _command(self, node: Node) -> list[str]:
         return stage_command(node.module, self.pipeline.path, node.name)
@@ -208,10 +204,12 @@ class Supervisor:
         """The whole mesh: from now on every turn drains what can be drained."""
         if self._stop_by is None:
             self._stop_by = self._moment.mono + DRAIN_ALLOWED
-            self.timers.kill()  # safe at any instant
+            self.timers.drain()
 
     def _drain(self, until: int) -> None:
         now = self._moment.mono
+        if now >= until:
+            self.timers.kill()  # safe at any instant
         for stage in self.stages.values():
             producers = [self.stages[name] for name in stage.node.inputs]
             if now >= until:

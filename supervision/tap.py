@@ -6,7 +6,7 @@ Watching is lossy by design: a watcher that is slow loses records and is told ho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from shared import topology
 from shared.events import AggTrade, Bar, Beat, Feed, Quote, Rejected, Trade
 from shared.journal import Damaged, unpack
 from shared.lines import line
+from shared.logs import escape
 from shared.topology import Pipeline
 from shared.wire import Bus, Mesh, Subscriber, find_mesh
 
@@ -37,13 +38,13 @@ class Tap:
         self._streams, self._symbols, self._stages = streams, symbols, stages
         producers = [node.name for node in pipeline.section("sources", "transforms")]
         self._edges = [f"tap.{name}" for name in producers if not stages or name in stages]
-        if not streams or "beat" in streams:
+        if "beat" in streams or not (streams or symbols):  # a heartbeat is of no symbol
             self._edges.append("tap.supervisor")
         self._next: dict[str, int] = {}
         self._beat = msgspec.msgpack.Decoder(Beat)
         self.missed = 0
 
-    def follow(self) -> Iterator[tuple[str, Seen | int]]:
+    def follow(self) -> Generator[tuple[str, Seen | int], None, None]:
         """(journal, event), (``beat``, heartbeat) or (journal, records just missed), until the mesh is gone.
 
         Nothing at all is given as ("", 0) twice a second, so that the caller stays awake.
@@ -115,14 +116,10 @@ def as_json(journal: str, seen: Seen | int) -> str:
     if isinstance(seen, int):
         return json.dumps({"journal": journal, "missed": seen})
     if isinstance(seen, Trade | AggTrade | Quote):
-        return f'{{"journal":{json.dumps(journal)},' + _text(line(seen)).strip()[1:]
+        return f'{{"journal":{json.dumps(journal)},' + line(seen).strip()[1:]
     if isinstance(seen, Beat):
         return json.dumps({"stream": "beat", **{key: value for key, value in _fields(seen).items() if key != "token"}})
     return json.dumps({"journal": journal, "stream": _NAMES[type(seen)], **_fields(seen)})
-
-
-def _text(raw: bytes | str) -> str:
-    return raw.decode() if isinstance(raw, bytes) else raw
 
 
 def _fields(seen: Any) -> dict[str, Any]:
@@ -130,7 +127,11 @@ def _fields(seen: Any) -> dict[str, Any]:
 
 
 def as_text(journal: str, seen: Seen | int) -> str:
-    """One line for a terminal."""
+    """One line for a terminal, which obeys nothing in it."""
+    return escape(_shown(journal, seen))
+
+
+def _shown(journal: str, seen: Seen | int) -> str:
     if isinstance(seen, int):
         return f"             {journal}: {seen} records missed here"
     if isinstance(seen, Beat):

@@ -1,4 +1,4 @@
-"""Batches: started when their time has come, one run of each at a time, gone at once when the mesh stops.
+"""Batches: started when their time has come, one run of each at a time; they leave when the mesh stops.
 
 A batch is safe to kill at any instant and does what is left at its next start, so one that was killed is started again
 at once; one that ended with exit 1 has said what it found (the validator) or what failed, and waits for its time.
@@ -97,6 +97,10 @@ class Batch:
         self._again = now.mono + wait
         logger.warning("{} died (exit {}), again in {:.1f} s", self.name, code, wait / SECOND)
 
+    def drain(self) -> None:
+        if self.process is not None:
+            self.process.drain()
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
@@ -160,6 +164,11 @@ class Timers:
                 logger.info("there is room on the disk again: batches go on")
             self._held = held
         return not self._held
+
+    def drain(self) -> None:
+        """All that run leave after the piece of work they are at."""
+        for batch in self.batches:
+            batch.drain()
 
     def kill(self) -> None:
         for batch in self.batches:

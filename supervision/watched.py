@@ -15,6 +15,7 @@ from shared.lifecycle import SECOND, Do, Life, State
 from shared.logs import escape
 from shared.topology import Node
 from supervision import machine
+from supervision.children import last_error
 
 RATE_BEATS = 10
 """Events a second are taken over so many heartbeats."""
@@ -44,17 +45,18 @@ Spawn = Callable[[Sequence[str], Path], Process]
 class Watched:
     """Carries out what `lifecycle` decides for one stage."""
 
-    def __init__(self, node: Node, command: Sequence[str], said: Path, spawn: Spawn) -> None:
+    def __init__(self, node: Node, command: Sequence[str], lake: Path, spawn: Spawn) -> None:
         self.node = node
         self.name = node.name
         self.life = Life()
         self.beat: Beat | None = None
         self.process: Process | None = None
         self._command = command
-        self._said = said
+        self._said = lake / "run" / "said" / f"{node.name}.txt"
+        self._log = lake / "logs" / f"{node.name}.log"
+        self._log_from = 0
         self._spawn = spawn
         self._rates: deque[tuple[int, int, int]] = deque(maxlen=RATE_BEATS)
-        self._told_to_leave = False
         self._seen_events = False
         self._note, self._noted = "", -NOTE_AGAIN
 
@@ -65,7 +67,6 @@ class Watched:
             return
         before = self.life.state
         self.beat = beat
-        self._told_to_leave = self._told_to_leave or beat.phase == "draining"
         self.life = lifecycle.beaten(self.life, now, beat.phase)
         if before != State.RUNNING and self.life.state == State.RUNNING:
             logger.info("{} runs (process {})", self.name, beat.pid)
@@ -91,12 +92,12 @@ class Watched:
         """Whether its process has gone since the last look."""
         if self.process is None or (code := self.process.exit_code()) is None:
             return False
-        was, words = self.life, self.process.last_words()
+        was, words = self.life, self.process.last_words() or last_error(self._log, self._log_from)
         self.process, self.beat = None, None
         self._rates.clear()
-        # A source whose recording is over leaves unasked, with exit 0. A consumer never does; a source that somebody
-        # else told to drain (a signal from a terminal) is wanted back.
-        over = self.node.section == "sources" and not self._told_to_leave
+        # A source whose recording is over leaves unasked, with exit 0. Nobody else does: a stage that somebody told to
+        # drain (a signal from a terminal) is wanted back.
+        over = self.node.section == "sources" and self.node.options.get("replay") is True
         self.life = lifecycle.exited(self.life, now, code, chance, over)
         self._say_exit(was, code, words, now)
         return True
@@ -129,7 +130,8 @@ class Watched:
             self.process.kill()
 
     def _start(self, now: int) -> None:
-        self._told_to_leave = self._seen_events = False
+        self._seen_events = False
+        self._log_from = self._log.stat().st_size if self._log.exists() else 0
         try:
             self.process = self._spawn(self._command, self._said)
         except OSError as error:  # no memory, no descriptors, full disk: as if it had died at once

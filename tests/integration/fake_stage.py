@@ -14,6 +14,8 @@ from shared.config import StageConfig
 class Config(StageConfig, kw_only=True, frozen=True):
     venue: str = "fake"
     """The folder it would write to."""
+    replay: bool = False
+    """Whether it may come to an end."""
     fails: str = ""
     """How: ``crash``, ``config`` (exit 2), ``hang``, ``deaf`` to its lifeline; or ``end``, as a recording does."""
     after_s: float = 0.0

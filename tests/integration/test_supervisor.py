@@ -166,17 +166,18 @@ def test_a_second_ctrl_c_kills_at_once(mesh: Make) -> None:
 
 
 def test_when_every_source_has_ended_the_mesh_drains_and_leaves_with_0(mesh: Make) -> None:
-    it = mesh(feed="fails: end, after_s: 1.5").start()
+    it = mesh(feed="replay: true, fails: end, after_s: 1.5").start()
     assert it.exit_code(20) == 0
     assert it.lived("last")[-1][0] == "drained"
     assert len(it.lived("feed")) == 2
 
 
-def test_a_consumer_that_leaves_unasked_is_wanted_back(mesh: Make) -> None:
+@pytest.mark.parametrize("stage", ["last", "feed"])
+def test_a_stage_that_somebody_else_told_to_leave_is_wanted_back(mesh: Make, stage: str) -> None:
     it = mesh().running()
-    before = it.pid("last")
+    before = it.pid(stage)
     os.kill(before, signal.SIGTERM)
-    until("last runs again", lambda: it.rows()["last"]["state"] == "running" and it.pid("last") != before)
+    until("it runs again", lambda: it.rows()[stage]["state"] == "running" and it.pid(stage) != before)
 
 
 def test_status_says_what_runs_and_what_the_lake_holds(mesh: Make) -> None:

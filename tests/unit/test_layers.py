@@ -49,7 +49,7 @@ LEVELS = [
         "wire",
         "ws",
     },
-    {"process", "runner"},
+    {"errand", "process", "runner"},
 ]
 """What is known (``shared/``): words, pure rules, edges to the outside, the loop. A new module is put in its place."""
 PROCS, SUPERVISION = len(LEVELS), len(LEVELS) + 1
