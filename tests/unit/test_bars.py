@@ -253,6 +253,20 @@ def test_healing_makes_the_bars_behind_it_complete() -> None:
     assert found == [(3 * S, 0, True), (5 * S, 1, True)]
 
 
+def test_the_trade_held_before_a_second_may_be_a_healed_one() -> None:
+    bars = closed(trade(0, 1), trade(5, 10))
+    bars.take([trade(2, 9), trade(7, 14), trade(11, 15)])
+    found = [(bar.window_start - T, bar.is_complete) for bar in revised(bars, 20)]
+    assert found == [(2 * S, False), (5 * S, True), (7 * S, False), (11 * S, True)]
+
+
+def test_the_trade_held_before_a_second_may_be_one_too_old_for_any_bar() -> None:
+    bars = closed(trade(0, 1), trade(8, 10), at=10, revise_s=5)
+    bars.take([trade(1, 12), trade(11, 13)])  # out of all order: the highest id in the oldest second
+    found = [(bar.window_start - T, bar.is_complete) for bar in revised(bars, 20)]
+    assert found == [(8 * S, True), (11 * S, True)]
+
+
 def test_an_excluded_trade_that_is_healed_completes_without_a_row_of_its_own() -> None:
     bars = closed(trade(0, 1), trade(5, 3))
     bars.take([trade(2, 2, kind="ADL")])
@@ -269,6 +283,12 @@ def test_a_second_that_had_no_row_knows_what_stood_then() -> None:
         (3 * S, None, None, 0, 0),
         (5 * S, 11.0, 0.5, 1000, 0),
     ]
+
+
+def test_nothing_stands_in_a_new_row_after_a_disconnect_that_left_none() -> None:
+    bars = closed(quote(0, 1), feed("disconnected", 2.25), trade(6, 9))
+    bars.take([trade(4, 4)])
+    assert [(bar.bid, bar.quotes_live_ms) for bar in revised(bars)] == [(None, 0)]
 
 
 def test_beyond_the_horizon_a_trade_is_counted_as_late_and_its_id_as_held() -> None:
