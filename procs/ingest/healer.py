@@ -35,6 +35,7 @@ WAIT_NS: Final = 5 * SECOND
 """The venue is given this long to say which symbols it has before anything is connected."""
 SPAN_NS: Final = 3300 * SECOND
 """Aggregates of at most an hour may be asked for by time."""
+SAY_NS: Final = 10 * SECOND
 CLOCK_NS: Final = 60 * SECOND
 """A clock further off is worth a word."""
 
@@ -56,6 +57,8 @@ class Healer:
         self._checked = self._checking = self._has_time = self._said_clock = False
         self._no_history = False
         self._warned = False
+        self._unsaid: dict[str, int] = {}
+        self._said = -SAY_NS
         self.unknown: list[str] = []
         """Symbols the venue does not have, with suggestions: found before anything was connected, they end the
         process.
@@ -90,6 +93,7 @@ class Healer:
             self._warned = True
             logger.warning("the venue could not be asked which symbols it has: checked as soon as it answers")
         self._look(mono)
+        self._say_gaps(mono)
         self._ask_about_gaps(mono)
         self._ask_about_quiet(mono)
         while self._probes and self._free():
@@ -249,9 +253,18 @@ class Healer:
                     book.note_gap(gap, tracker, mono)
                     detail = {"stream": kind, "first_id": gap.first, "last_id": gap.last, "missing": gap.missing}
                     self._ingest.feed("gap", [book.symbol], {**detail, "from_ts": gap.start, "to_ts": gap.end})
-                    logger.info(f"{book.symbol}: {gap.missing} ids of {kind} missing, {gap.first} to {gap.last}")
+                    self._unsaid[book.symbol] = self._unsaid.get(book.symbol, 0) + gap.missing
                 for gap in tracker.settle():
                     self._settled(book, kind, tracker, gap)
+
+    def _say_gaps(self, mono: int) -> None:
+        """One line for many gaps."""
+        if self._unsaid and mono - self._said >= SAY_NS:
+            parts = [f"{symbol} {count}" for symbol, count in sorted(self._unsaid.items())]
+            more = f" and {len(parts) - 10} symbols more" if len(parts) > 10 else ""
+            logger.info(f"ids found missing: {', '.join(parts[:10])}{more}; asking for them")
+            self._said = mono
+            self._unsaid.clear()
 
     def _settled(self, book: Book, kind: str, tracker: Tracker, gap: Gap) -> None:
         """What of a gap is held now, and was not given up, is healed."""
