@@ -30,15 +30,23 @@ class Market:
         self.bars = 0
         self.trades = 0
 
+        self.decimals = 0
+        """Most decimals seen in a price, so that columns stand still."""
+
     def take(self, bar: Bar) -> None:
         if bar.revision:  # a second seen before
             return
+        for price in (bar.close, bar.bid, bar.ask):
+            self.decimals = max(self.decimals, len(f"{price:.8f}".rstrip("0").partition(".")[2]) if price else 0)
         self.bars += 1
         self.trades += bar.trade_count
         if bar.close is not None:
             self.closes.append(bar.close)
         if bar.close is not None or self.bar is None:
             self.bar = bar
+
+    def price(self, value: float | None) -> str:
+        return "" if value is None else f"{value:.{self.decimals}f}"
 
 
 def price_line(closes: deque[float]) -> str:
@@ -91,11 +99,11 @@ class View:
                 table.add_row(
                     escape(symbol),
                     _second(bar.window_start),
-                    _number(bar.close),
-                    _number(bar.vwap, 6),
+                    market.price(bar.close),
+                    market.price(bar.vwap),
                     str(bar.trade_count),
-                    _number(bar.bid),
-                    _number(bar.ask),
+                    market.price(bar.bid),
+                    market.price(bar.ask),
                     str(market.bars),
                     Text(price_line(market.closes), style="green" if _rising(market.closes) else "red"),
                 )
