@@ -83,8 +83,8 @@ class Archiver:
     def _recover(self, saved: dict[str, Any]) -> None:
         self._position, self._ts, self._ended = saved["position"], saved["ts"], saved["ended"]
         self._ids = {symbol: Ids.from_intervals(intervals) for symbol, intervals in saved["ids"].items()}
-        for old, new in saved["closing"]:
-            self._rename(old, new)
+        self._closing = [(old, new) for old, new in saved["closing"]]
+        self._close_named()
         kept = set()
         for folder, start, path, size in saved["open"]:
             kept.add(path)
@@ -190,9 +190,7 @@ class Archiver:
                 entry.appender.close()
             self._closing.append((entry.path, entry.path.replace("/open_", "/part_")))
         self._store()
-        for old, new in self._closing:
-            self._rename(old, new)
-        self._closing.clear()
+        self._close_named()
 
     def _store(self) -> None:
         """The checkpoint names the files about to be renamed: a crash in between is finished at the next start."""
@@ -209,9 +207,16 @@ class Archiver:
     def _size(self, entry: _Open) -> int:
         return entry.appender.size if entry.appender is not None else self._disk.size(entry.path) or 0
 
-    def _rename(self, old: str, new: str) -> None:
-        if self._disk.size(old) is not None:
-            self._disk.rename(old, new)
+    def _close_named(self) -> None:
+        """Renames what the checkpoint names as closing. The names are durable before the next checkpoint forgets them:
+        else a power cut could bring an ``open_`` file back that no checkpoint knows, to be swept.
+        """
+        for old, new in self._closing:
+            if self._disk.size(old) is not None:
+                self._disk.rename(old, new)
+        for folder in sorted({new.rpartition("/")[0] for _, new in self._closing}):
+            self._disk.sync_dir(folder)
+        self._closing.clear()
 
     def close(self) -> None:
         for entry in self._open.values():

@@ -26,10 +26,12 @@ class Checkpoint:
         self._sequence = 0
 
     def load(self) -> bytes | None:
-        """The newest valid payload, or None where there is none."""
-        best = max((_read(self._disk, f"{self._base}.{i}") for i in (0, 1)), key=lambda slot: slot[0])
-        self._sequence = best[0]
-        return best[1]
+        """The newest valid payload, or None where there is none. Durable when it returns: its writer may have died
+        before it was, and what is done on its word cannot be taken back.
+        """
+        settle(self._disk, self._base)
+        self._sequence, payload = _newest(self._disk, self._base)
+        return payload
 
     def store(self, payload: bytes) -> None:
         """Durable when it returns; overwrites the older slot."""
@@ -41,6 +43,19 @@ class Checkpoint:
         if fresh:
             self._disk.sync_dir(path.rpartition("/")[0])
         self._sequence = sequence
+
+
+def settle(disk: Disk, base: str) -> None:
+    """Makes durable what the slots hold, whoever wrote it."""
+    found = [path for path in (f"{base}.0", f"{base}.1") if disk.size(path) is not None]
+    for path in found:
+        disk.sync(path)
+    if found:
+        disk.sync_dir(base.rpartition("/")[0])
+
+
+def _newest(disk: Disk, base: str) -> tuple[int, bytes | None]:
+    return max((_read(disk, f"{base}.{i}") for i in (0, 1)), key=lambda slot: slot[0])
 
 
 def _read(disk: Disk, path: str) -> tuple[int, bytes | None]:
@@ -65,9 +80,10 @@ def peek(disk: Disk, base: str) -> dict[str, Any]:
     """What a consumer's newest checkpoint says (``position``, ``ts``, ``ended`` …), for other processes; {} where
     there is none.
 
-    Safe beside a running writer: a slot being overwritten fails its checksum and the other one is taken.
+    Safe beside a running writer: a slot being overwritten fails its checksum and the other one is taken. It may not be
+    durable yet: `settle` comes after this for who means to delete on its word.
     """
-    payload = Checkpoint(disk, base).load()
+    _, payload = _newest(disk, base)
     if payload is None:
         return {}
     found = msgspec.msgpack.decode(payload)

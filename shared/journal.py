@@ -151,6 +151,8 @@ class Writer:
             state, batches, good = _read_segment(data)
             if first == firsts[-1] and good < len(data):
                 self._cut(first, data, good)
+            elif first == firsts[-1]:  # its writer may have died before its sync, and the next segment stands on it
+                self._disk.sync(segment_path(self._folder, first))
             self._sizes[first] = good
             tail = batches + tail
         self.last = max(
@@ -213,6 +215,9 @@ class Writer:
         for first, following in pairwise(firsts):
             if following - 1 > done:
                 break
+            if not gone:
+                for base in self._consumers:
+                    checkpoint.settle(self._disk, base)
             try:
                 self._disk.remove(segment_path(self._folder, first))
             except PermissionError:  # a reader on Windows; it will let go
@@ -319,8 +324,10 @@ class Reader:
         size = self._disk.size(path)
         if size is not None and size > self._offset + unread:
             return True
-        if unread and _sound(self._disk.read(path, self._offset)) < unread:
-            self.damaged.append(path)
+        if unread:
+            left = self._disk.read(path, self._offset)  # a torn tail may have been cut meanwhile
+            if _sound(left) < len(left):
+                self.damaged.append(path)
         self._segment, self._offset = later[0], 0
         return True
 

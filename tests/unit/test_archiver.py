@@ -233,3 +233,27 @@ def test_no_symbol_leads_out_of_its_folder(tmp_path: Path, symbol: str) -> None:
         assert symbol == ""
     assert [p.name for p in tmp_path.iterdir()] == ["lake"]
     assert set(disk.list("")) <= {"raw", "journal"}
+
+
+def test_new_names_are_durable_before_the_checkpoint_forgets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut could bring an open file back that no checkpoint knows: it would be swept with its lines."""
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    feed(stage, 1, T0 + 62 * S, trade(T0))
+    log: list[str] = []
+    plain_rename, plain_sync = disk.rename, disk.sync_dir
+
+    def rename(old: str, new: str) -> None:
+        log.append(f"rename {new}")
+        plain_rename(old, new)
+
+    def sync_dir(path: str) -> None:
+        log.append(f"sync {path}")
+        plain_sync(path)
+
+    monkeypatch.setattr(disk, "rename", rename)
+    monkeypatch.setattr(disk, "sync_dir", sync_dir)
+    stage.commit()
+    assert log[log.index(f"rename {RAW}/part_1342.jsonl") :] == [f"rename {RAW}/part_1342.jsonl", f"sync {RAW}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from shared.checkpoint import Checkpoint, peek
 from shared.files import Files
@@ -63,3 +64,14 @@ def test_others_see_what_it_says_or_nothing(tmp_path: Path) -> None:
     assert peek(disk, BASE) == {"position": 7, "ts": 9}
     stored(disk, msgspec.msgpack.encode([1]))
     assert peek(disk, BASE) == {}
+
+
+def test_what_is_loaded_is_durable_whoever_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer may have been killed between the write and the sync."""
+    disk = Files(tmp_path)
+    stored(disk, b"one")
+    synced: list[str] = []
+    monkeypatch.setattr(disk, "sync", synced.append)
+    monkeypatch.setattr(disk, "sync_dir", synced.append)
+    assert Checkpoint(disk, BASE).load() == b"one"
+    assert synced == [f"{BASE}.1", "journal/archive"]

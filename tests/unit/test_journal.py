@@ -150,3 +150,38 @@ def test_a_reader_follows_a_growing_segment_and_waits_at_a_half_written_record(t
     half = disk.appender(path)
     half.write(data[: len(data) // 2])
     assert reader.read(4) == [] and reader.damaged == []
+
+
+class Told(Files):
+    """Tells which files were made durable."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.synced: list[str] = []
+
+    def sync(self, path: str) -> None:
+        self.synced.append(path)
+        super().sync(path)
+
+
+def test_a_restart_makes_durable_what_the_life_before_it_left_unsynced(tmp_path: Path) -> None:
+    """Else the next segment, whose state counts these records as held, could outlive them."""
+    disk = Told(tmp_path)
+    w = writer(disk)
+    w.open()
+    fill(w, 2)
+    writer(disk).open()
+    assert segment_path(FOLDER, 1) in disk.synced
+
+
+def test_a_segment_goes_only_on_the_word_of_a_durable_checkpoint(tmp_path: Path) -> None:
+    disk = Told(tmp_path)
+    w = writer(disk, segment_bytes=300)
+    w.open()
+    fill(w, 20)
+    ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
+    ckpt.load()
+    ckpt.store(msgspec.msgpack.encode({"position": 40}))
+    disk.synced.clear()
+    assert w.trim() > 0
+    assert "journal/archive/ckpt-binance.1" in disk.synced

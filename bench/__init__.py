@@ -1,0 +1,1 @@
+"""Proof and measurement: histories, kills, full disks and what they cost. Nothing of the product imports this."""

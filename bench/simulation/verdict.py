@@ -1,0 +1,179 @@
+"""What must hold after every history, and what must hold at every moment of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from bench.simulation.disk import Medium
+from shared import paths
+from shared.bars import Bars
+from shared.events import AggTrade, Bar, Batch, Feed, Quote, Rejected, Trade
+from shared.lines import line
+
+Row = dict[str, Any]
+NOT_COMPARED = ("revision", "venue")
+
+
+def at_this_moment(medium: Medium) -> list[str]:
+    """A plain glob shows every bar at most once, and nothing that cannot be read under a final name."""
+    faults = []
+    seen: set[tuple[str, int]] = set()
+    for path in sorted(medium.names):
+        if not path.startswith("parquet/"):
+            continue
+        if not path.endswith((".parquet", ".tmp")):
+            faults.append(f"{path}: no such name may stand there")
+        elif path.endswith(".parquet"):
+            found = medium.table(path)
+            if found is None:
+                faults.append(f"{path} cannot be read")
+                continue
+            table = found[0]
+            for symbol, start in zip(table.column("symbol").to_pylist(), _starts(table), strict=True):
+                if (symbol, start) in seen:
+                    faults.append(f"{path}: bar {symbol} {start} stands twice")
+                seen.add((symbol, start))
+    return faults
+
+
+def _starts(table: Any) -> list[int]:
+    return [int(stamp) for stamp in table.column("window_start").cast("int64").to_pylist()]
+
+
+def sequence(received: list[Batch]) -> list[str]:
+    faults = []
+    for one, other in itertools.pairwise(received):
+        if other.first != one.last + 1:
+            faults.append(f"journal: {other.first} follows {one.last}")
+        if other.ts < one.ts:
+            faults.append(f"journal: time goes back at {other.first}")
+    return faults
+
+
+def archive(medium: Medium, received: list[Batch], rotate_s: int) -> list[str]:
+    """Every received record stands in the archive exactly once, in the file of its time."""
+    expected: Counter[str] = Counter()
+    for batch in received:
+        for event in batch.events:
+            assert isinstance(event, Trade | Quote | AggTrade | Feed | Rejected)
+            expected[f"{_folder(event)} {paths.clock_name(event.ts, rotate_s)} {line(event)}"] += 1
+    found: Counter[str] = Counter()
+    faults = []
+    for path, node in medium.names.items():
+        top, _, name = path.partition("/")[0], *path.rpartition("/")[1:]
+        if top not in ("raw", "feed", "rejected"):
+            continue
+        data = node.data.decode()
+        if data and not data.endswith("\n"):
+            faults.append(f"{path} ends in half a line")
+        for text in data.splitlines(keepends=True):
+            found[f"{path.rpartition('/')[0]} {name.split('_')[1].split('.')[0]} {text}"] += 1
+    faults += [f"lost: {text}" for text in (expected - found)]
+    faults += [f"doubled or unexpected: {text}" for text in (found - expected)]
+    return faults
+
+
+def _folder(event: Trade | Quote | AggTrade | Feed | Rejected) -> str:
+    date = paths.date_of(event.ts)
+    if isinstance(event, Feed):
+        return paths.feed_dir("binance", date)
+    if isinstance(event, Rejected):
+        return paths.rejected_dir("binance", date)
+    return paths.raw_dir("binance", event.symbol, date)
+
+
+def ids_once(received: list[Batch]) -> list[str]:
+    seen = Counter((e.symbol, e.trade_id) for batch in received for e in batch.events if isinstance(e, Trade))
+    return [f"trade {symbol} {one} was received {n} times" for (symbol, one), n in seen.items() if n > 1]
+
+
+def rows(medium: Medium) -> dict[tuple[str, int], Row]:
+    found = {}
+    for path in sorted(medium.names):
+        if path.startswith("parquet/") and path.endswith(".parquet") and (got := medium.table(path)) is not None:
+            for start, row in zip(_starts(got[0]), got[0].to_pylist(), strict=True):
+                found[row["symbol"], start * 1000] = row
+    return found
+
+
+def bars(medium: Medium, received: list[Batch], lateness_ns: int) -> list[str]:
+    """The bars on disk are those of one uninterrupted run over the received records, and of a plain sum over them."""
+    on_disk = rows(medium)
+    straight = _straight(received, lateness_ns)
+    faults = []
+    for key in sorted(on_disk.keys() | straight.keys()):
+        row, bar = on_disk.get(key), straight.get(key)
+        if row is None or bar is None:
+            faults.append(f"bar {key} is {'missing' if row is None else 'unexpected'}")
+            continue
+        wrong = {
+            c: (row[c], getattr(bar, c)) for c in bar.__struct_fields__ if c not in _KEYS and row[c] != getattr(bar, c)
+        }
+        if wrong:
+            faults.append(f"bar {key} differs (on disk, expected): {wrong}")
+    for key, sums in _plain(received).items():
+        row = on_disk.get(key)
+        if row is not None:
+            wrong = {c: (row[c], value) for c, value in sums.items() if row[c] != value}
+            if wrong:
+                faults.append(f"bar {key} differs from its trades (on disk, expected): {wrong}")
+        elif key[1] + paths.SECOND + lateness_ns <= received[-1].ts:
+            faults.append(f"bar {key} has trades and no row")
+    return faults
+
+
+_KEYS = ("symbol", "window_start", "revision")
+
+
+def _straight(received: list[Batch], lateness_ns: int) -> dict[tuple[str, int], Bar]:
+    machine = Bars(lateness_ns)
+    found: dict[tuple[str, int], Bar] = {}
+    for batch in received:
+        machine.take(batch.events)
+        given = machine.advance(batch.ts)
+        for bar in given[1] if given else ():
+            found[bar.symbol, bar.window_start] = bar
+    return found
+
+
+def _plain(received: Iterable[Batch]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Columns that follow from the trades alone, by other means than the product's."""
+    trades: dict[tuple[str, int], list[Trade]] = defaultdict(list)
+    for batch in received:
+        for event in batch.events:
+            if isinstance(event, Trade):
+                trades[event.symbol, event.ts - event.ts % paths.SECOND].append(event)
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for key, group in trades.items():
+        group.sort(key=lambda trade: trade.trade_id)
+        priced = [(Fraction(t.price), Fraction(t.qty), t) for t in group]
+        volume, quote = sum(q for _, q, _ in priced), sum(p * q for p, q, _ in priced)
+        buys = [(p, q) for p, q, t in priced if t.side == "buy"]
+        found[key] = {
+            "open": float(priced[0][0]),
+            "close": float(priced[-1][0]),
+            "high": float(max(p for p, _, _ in priced)),
+            "low": float(min(p for p, _, _ in priced)),
+            "volume_base": float(volume),
+            "volume_quote": float(quote),
+            "vwap": float(quote / volume),
+            "trade_count": len(group),
+            "buy_count": len(buys),
+            "buy_volume_base": float(sum(q for _, q in buys)),
+            "buy_volume_quote": float(sum(p * q for p, q in buys)),
+            "first_trade_id": group[0].trade_id,
+            "last_trade_id": group[-1].trade_id,
+            "trade_id_sum": sum(t.trade_id for t in group),
+        }
+    return found
+
+
+def tidy(medium: Medium) -> list[str]:
+    """After a drained stop nothing is open or half done."""
+    faults = [f"{path} was left behind" for path in medium.names if path.endswith(".tmp")]
+    faults += [f"{path} is still open" for path in medium.names if path.rpartition("/")[2].startswith("open_")]
+    return faults
