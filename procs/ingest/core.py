@@ -1,4 +1,4 @@
-"""Ingest without sockets: frames and answers in, batches and wishes out. The same class runs in the shell and in a
+"""Ingest without sockets: frames and answers in, records and wishes out. The same class runs in the shell and in a
 simulator.
 
     opened / frames / closed / refused / answered ──▶ Ingest ──▶ journal, then lanes
@@ -10,7 +10,6 @@ It asks no clock: wall and monotonic time are arguments. Order of calls: `open` 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -20,15 +19,17 @@ from loguru import logger
 from procs.ingest.actions import Action
 from procs.ingest.config import Config
 from procs.ingest.healer import Healer
+from procs.ingest.intake import Intake
 from procs.ingest.links import Link, Links
+from procs.ingest.recorder import Recorder
 from procs.ingest.symbols import Book
-from procs.ingest.venuetime import DAY_NS, VenueTime
+from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
-from shared.events import AggTrade, Bar, Batch, Event, Feed, Quote, Rejected, Trade
+from shared.events import Bar, Batch, Feed
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import Answer, RestError
-from shared.venues import Adapter, Control, Reject
+from shared.venues import Adapter, Control
 from shared.wire import Lane, Publisher
 
 MS: Final = 1_000_000
@@ -39,15 +40,8 @@ LOOK_NS: Final = 250 * MS
 SLOW_NS: Final = SECOND
 SUSPEND_NS: Final = SECOND
 """Wall and monotonic clock part by more than this when a machine has slept."""
-BATCH_EVENTS: Final = 2000
-BATCH_RAW: Final = 512 << 10
-"""Bytes of rejected frames in one batch."""
-RAW_BYTES: Final = 64 << 10
-REJECTS_PER_S: Final = 50
-REJECTS_BURST: Final = 1000
 END_WAIT_NS: Final = 30 * SECOND
 """A finished recording waits at most this long for the healing of its gaps."""
-MOST_EARLY: Final = 10_000
 STATE_VERSION: Final = 1
 
 
@@ -66,37 +60,26 @@ class Ingest:
         chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self._config = config
-        self._venue = venue
-        self._writer = writer
         self._disk = disk
-        self._lanes = lanes
-        self._publisher = publisher
-        self._topic = topic
+        self.wall = self.mono = 0
+        self.time = VenueTime()
+        self.books = {symbol: Book(symbol, config.kinds) for symbol in config.symbols}
+        self.recorder = Recorder(writer, lanes, publisher, topic)
         streams = [(symbol, kind) for symbol in config.symbols for kind in config.kinds]
         base = config.ws_url or venue.ws_url
         self.links = Links(venue, base, streams, int(config.lifetime_h * 3600 * SECOND), chance)
-        self.books = {symbol: Book(symbol, config.kinds) for symbol in config.symbols}
-        self.time = VenueTime()
+        self.intake = Intake(self, config, venue)
         self.healer = Healer(self, config, venue, chance)
         self.watch = Watch(self, config)
-        self.ts = 0
-        """Venue time of the journal: never goes back."""
-        self.wall = self.mono = 0
         self.ended = False
         """A recording is over and everything of it was written."""
         self.paused = ""
         """Why nothing is received at the moment; empty while it is."""
-        self.counters = dict.fromkeys(
-            ("events_in", "events_out", "duplicates", "rejected", "rejected_unsaid", "lane_skipped", "suspended"), 0
-        )
+        self.counters = {"suspended": 0}
         self._actions: list[Action] = []
-        self._events: list[Event] = []
-        self._raw_bytes = 0
         self._connected: set[str] = set()
-        self._batched = self._synced = self._looked = self._slowly = 0
-        self._dirty = False
+        self._synced = self._looked = self._slowly = 0
         self._parted: int | None = None
-        self._rejects = float(REJECTS_BURST)
         self._full = False
         self._ending: int | None = None
         self._draining = False
@@ -104,31 +87,32 @@ class Ingest:
     # --- start ---
 
     def open(self, wall: int, mono: int) -> None:
-        """Recovers the held ids from the journal, or from the archiver's checkpoint where there is no journal."""
+        """Recovers the held ids from the journal."""
         self.wall, self.mono = wall, mono
-        state, batches = self._writer.open()
+        writer = self.recorder.writer
+        state, batches = writer.open()
         if state is not None:
             self._restore(state)
         for batch in batches:
             self._replay(batch)
         if batches:
-            self.ts = max(self.ts, batches[-1].ts)
-        self._batched = self._synced = self._slowly = mono
+            self.recorder.ts = max(self.recorder.ts, batches[-1].ts)
+        self.recorder.written = self._synced = self._slowly = mono
         self._looked = mono - LOOK_NS
-        if self._writer.cut_bytes:
-            logger.warning(f"the journal's end was torn: {self._writer.cut_bytes} bytes cut; trades are fetched again")
+        if writer.cut_bytes:
+            logger.warning(f"the journal's end was torn: {writer.cut_bytes} bytes cut; trades are fetched again")
         self.healer.begin(mono)
 
     def state(self) -> bytes:
         """What the first record of a segment holds."""
         books = {symbol: book.state() for symbol, book in self.books.items()}
-        return msgspec.msgpack.encode({"version": STATE_VERSION, "ts": self.ts, "books": books})
+        return msgspec.msgpack.encode({"version": STATE_VERSION, "ts": self.recorder.ts, "books": books})
 
     def _restore(self, state: bytes) -> None:
         found = msgspec.msgpack.decode(state)
         if found["version"] != STATE_VERSION:
             raise ValueError(f"journal of state version {found['version']}, this is version {STATE_VERSION}")
-        self.ts = found["ts"]
+        self.recorder.ts = found["ts"]
         for symbol, saved in found["books"].items():
             # Symbols that are recorded no more are kept: their ids must not be new when they come back.
             book = self.books.get(symbol) or self.books.setdefault(symbol, Book(symbol, self._config.kinds))
@@ -147,7 +131,7 @@ class Ingest:
         link = self.links.opened(number, mono)
         if link is None:
             return
-        logger.info(f"connection {number} is open: {len(link.streams)} streams of {self._venue.name}")
+        logger.info(f"connection {number} is open: {len(link.streams)} streams of {self._config.venue}")
         self.healer.asker.online()
         link.last = self.time.now(mono)
         if self._config.replay and link.slot.fresh:
@@ -163,14 +147,16 @@ class Ingest:
             self.healer.asker.blocked(status)
 
     def closed(self, number: int, code: int, reason: str, wall: int, mono: int) -> None:
+        self.flush(mono)  # what came over it has its time from it
         link = self.links.closed(number, mono)
         if link is None:
             return
+        self.wall, self.mono = wall, mono
         if self._config.replay and code == 1000 and reason == "ended":
             link.slot.ended = True
         if not link.closing:
             logger.info(f"connection {number} ended: {code} {reason}".rstrip())
-        self._flush_early(link)
+        self.intake.release(link)
         self._note_coverage("closed")
 
     def frames(self, number: int, frames: Sequence[bytes], wall: int, mono: int) -> None:
@@ -178,95 +164,27 @@ class Ingest:
         link = self.links.links.get(number)
         if link is None:
             return
-        estimate = self.time.now(mono)
-        parse = self._venue.parse
-        kinds: set[type] = set()
-        self.counters["events_in"] += len(frames)
-        for frame in frames:
-            try:
-                for event in parse(frame, wall):
-                    kinds.add(type(event))
-                    self._take(link, event, estimate, mono)
-            except Reject as why:
-                self._reject(frame, str(why), wall)
-        self._note_kinds(link, kinds, mono)
+        kinds = self.intake.frames(link, frames, wall, mono)
+        if kinds and self.links.seen(link, kinds, mono):
+            self.wall, self.mono = wall, mono
+            self._note_coverage("")
+        if self.intake.controls:
+            self._note_controls(mono)
 
-    def _take(self, link: Link, event: Trade | AggTrade | Quote | Control, estimate: int, mono: int) -> None:
-        if type(event) is Quote:
-            book = self.books[event.symbol]
-            if event.ts_event is not None:
-                self._heed(link, event.ts, event.ts_sent, mono)
-            elif self._config.replay:
-                if not link.high:
-                    link.early.append(event)
-                    if len(link.early) >= MOST_EARLY:  # quotes alone have no time but the venue's own word
-                        link.high = self.healer.venue_ts or event.ts_recv
-                        self._flush_early(link)
-                    return None
-                event.ts = link.high
-            else:
-                event.ts = max(estimate, link.high) or event.ts_recv
-            if not book.is_new_quote(event.update_id):
-                self.counters["duplicates"] += 1
-                return None
-        elif type(event) is Trade:
-            self._heed(link, event.ts, event.ts_sent, mono)
-            if not self.books[event.symbol].trades.take(event.trade_id, event.ts):
-                self.counters["duplicates"] += 1
-                return None
-            self.books[event.symbol].traded = mono
-        elif type(event) is AggTrade:
-            self._heed(link, event.ts, event.ts_sent, mono)
-            if not self.books[event.symbol].aggregates.take(event.agg_id, event.ts):
-                self.counters["duplicates"] += 1
-                return None
-        else:
-            return self._control(link, event, mono)  # type: ignore[arg-type]
-        self._events.append(event)
-        return None
-
-    def _heed(self, link: Link, ts: int, sent: int | None, mono: int) -> None:
-        """A venue time came over a link: is it to be believed, and how far does it move the link's time? Raises
-        Reject.
-        """
-        latest = ts if sent is None or sent < ts else sent
-        if self._config.replay:
-            if latest > link.high:
-                link.high = latest
-                if link.early:
-                    self._flush_early(link)
-            return
-        if link.last and not -DAY_NS <= latest - link.last <= DAY_NS:
-            link.implausible += 1
-            if self.time.measured or link.implausible < 20:
-                raise Reject("a time more than a day from the one before")
-        link.last, link.implausible = latest, 0
-        if latest > link.high and self.time.believes(latest, mono):
-            link.high = latest
-
-    def _flush_early(self, link: Link) -> None:
-        """Quotes of a recording that came before any time did."""
-        early, link.early = link.early, []
-        for event in early:
-            if link.high and self.books[event.symbol].is_new_quote(event.update_id):
-                event.ts = link.high
-                self._events.append(event)
+    def _note_controls(self, mono: int) -> None:
+        controls, self.intake.controls = self.intake.controls, []
+        for link, said in controls:
+            self._control(link, said, mono)
 
     def _control(self, link: Link, said: Control, mono: int) -> None:
         if said.kind == "shutdown":
             logger.info(f"the venue will shut connection {link.number} down: replacing it")
             self.links.replace(link, mono)
-        else:
-            self._actions += self.links.answered(link, said.id, said.text if said.kind == "error" else "", mono)
+            return
+        self._actions += self.links.answered(link, said.id, said.text if said.kind == "error" else "", mono)
         if link.is_ready:
-            self.healer.subscribed(link)
-
-    def _note_kinds(self, link: Link, kinds: set[type], mono: int) -> None:
-        words = {_KIND[kind] for kind in kinds if kind in _KIND}
-        if words and self.links.seen(link, words, mono):
             self._note_coverage("")
-            if link.is_ready:
-                self.healer.subscribed(link)
+            self.healer.subscribed(link)
 
     def _note_coverage(self, why: str) -> None:
         """Says of which symbols quotes (or, where there are none, trades) have begun or ceased to flow."""
@@ -275,7 +193,7 @@ class Ingest:
         gone, new = sorted(self._connected - covered), sorted(covered - self._connected)
         self._connected = covered
         if gone:
-            self.feed("disconnected", gone, {"reason": why or self.paused or "closed"})
+            self.feed("disconnected", gone, {"reason": why})
         if new:
             self.feed("connected", new, {})
 
@@ -286,62 +204,36 @@ class Ingest:
 
     # --- what is written ---
 
-    def add(self, event: Event) -> None:
-        """An event from elsewhere than a stream."""
-        self._events.append(event)
-
     def feed(self, kind: str, symbols: Sequence[str], detail: dict[str, Any], ts: int | None = None) -> None:
-        self._events.append(Feed(kind, self._now() if ts is None else ts, self.wall, list(symbols), detail))
+        self.recorder.add(Feed(kind, self._now() if ts is None else ts, self.wall, list(symbols), detail))
+
+    def reject(self, raw: bytes, why: str, wall: int) -> None:
+        if self.recorder.reject(raw, why, self._now(), wall, self.mono):
+            self.flush(self.mono)
+
+    def flush(self, mono: int) -> None:
+        """What was gathered becomes records."""
+        if self.recorder.events:
+            self.recorder.flush(self._reached(mono), mono)
+
+    def _reached(self, mono: int) -> int:
+        """Venue time for the next record: of a recording the highest that came, else our estimate, carried on."""
+        highest = max((link.high for link in self.links.links.values()), default=0)
+        if self._config.replay:
+            return highest
+        if self.time.known:
+            return max(highest, self.time.now(mono))
+        # Never measured and no trade yet: the events' own stamps are all there is.
+        return max((e.ts for e in self.recorder.events if not isinstance(e, Bar)), default=0)
 
     def _now(self) -> int:
         """Venue time for what happens now."""
-        if self._config.replay:
-            return max(self.ts, self._highest()) or self.healer.venue_ts or self.wall
-        return max(self.ts, self.time.now(self.mono)) or self.wall
+        known = 0 if self._config.replay and not self.links.links else self._reached(self.mono)
+        return max(self.recorder.ts, known) or self.healer.venue_ts or self.wall
 
     def moment(self, mono: int, link: Link) -> int:
         """Venue time at a moment of the monotonic clock; 0 where nobody knows."""
         return link.high if self._config.replay else self.time.now(mono)
-
-    def _highest(self) -> int:
-        return max((link.high for link in self.links.links.values()), default=0)
-
-    def _reject(self, raw: bytes, why: str, wall: int) -> None:
-        self.counters["rejected"] += 1
-        if self._rejects < 1:
-            self.counters["rejected_unsaid"] += 1
-            return
-        self._rejects -= 1
-        text = raw[:RAW_BYTES].decode("utf-8", "backslashreplace")
-        digest = hashlib.sha256(raw).hexdigest()
-        self._events.append(Rejected(why, self._now(), wall, len(raw), digest, text))
-        self._raw_bytes += len(text)
-        if self._raw_bytes > BATCH_RAW:
-            self.flush(self.mono)
-
-    def flush(self, mono: int) -> None:
-        """What was gathered becomes records: one write each, then one message on each lane."""
-        self._raw_bytes = 0
-        while self._events:
-            part, self._events = self._events[:BATCH_EVENTS], self._events[BATCH_EVENTS:]
-            self._write(part, mono)
-
-    def _write(self, events: list[Event], mono: int) -> None:
-        now = self._highest() if self._config.replay else max(self.time.now(mono), self._latest(events, mono))
-        self.ts = max(self.ts, now)
-        data = self._writer.append(Batch(self._writer.last + 1, self.ts, events))
-        self._dirty = True
-        self._batched = mono
-        self.counters["events_out"] += len(events)
-        for lane in self._lanes:
-            if not lane.send(data):
-                self.counters["lane_skipped"] += 1
-        if self._publisher is not None:
-            self._publisher.send(self._topic, data)
-
-    def _latest(self, events: list[Event], mono: int) -> int:
-        """Where the venue's clock was never measured, the events themselves say what time it is."""
-        return self._highest() if self.time.known else max((e.ts for e in events if not isinstance(e, Bar)), default=0)
 
     # --- time ---
 
@@ -352,7 +244,6 @@ class Ingest:
         if mono - self._looked >= LOOK_NS:
             self._looked = mono
             self.healer.turn()
-            self._rejects = min(REJECTS_BURST, self._rejects + REJECTS_PER_S * LOOK_NS / SECOND)
         if mono - self._slowly >= SLOW_NS:
             self._slowly = mono
             self._watch_space()
@@ -362,11 +253,12 @@ class Ingest:
         self._actions += self.healer.asker.take()
         self._end()
         self.flush(mono)
-        if mono - self._batched >= TICK_NS and not self._config.replay and self.time.known and not self.ended:
-            self._write([], mono)
-        if self._dirty and mono - self._synced >= SYNC_NS:
-            self._writer.sync()
-            self._dirty, self._synced = False, mono
+        is_live = self.time.known and not self._config.replay
+        if is_live and mono - self.recorder.written >= TICK_NS:
+            self.recorder.write([], self._reached(mono), mono)
+        if mono - self._synced >= SYNC_NS:
+            self.recorder.sync()
+            self._synced = mono
         actions, self._actions = self._actions, []
         return actions
 
@@ -386,34 +278,35 @@ class Ingest:
             return
         logger.warning(f"this machine slept for {asleep / SECOND:.0f} s: connecting anew")
         self.counters["suspended"] += 1
-        if self.ts:
-            self.feed("suspended", [], {"asleep_ms": asleep // MS}, ts=self.ts)  # when it began
+        self.flush(self.mono)
         self._connected = set()
         self._actions += self.links.drop_all(mono)
         self.time.forget()
         self.healer.woke()
+        if self.recorder.ts:
+            self.feed("suspended", [], {"asleep_ms": asleep // MS}, ts=self.recorder.ts)  # when it began
 
     def _watch_space(self) -> None:
         """Stops receiving while the journal is full or the disk nearly so; what is not archived is never deleted."""
-        self._writer.trim()
-        held, most = self._writer.held_bytes, self._config.journal_max_bytes
+        writer, most = self.recorder.writer, self._config.journal_max_bytes
+        writer.trim()
+        held = writer.held_bytes
         if held > most // 2 and not self._full:
             logger.error(f"the journal holds {held >> 20} MB of at most {most >> 20}: its consumers are behind")
         self._full = held > most // 2
         free, total = self._disk.free()
         why = ""
-        if held >= most or (self.paused.startswith("journal") and held > most * 3 // 4):
+        if held >= most or (self.paused == "journal full" and held > most * 3 // 4):
             why = "journal full"
-        elif free < total // 100 or (self.paused.startswith("disk") and free < total // 50):
+        elif free < total // 100 or (self.paused == "disk full" and free < total // 50):
             why = "disk full"
         if why and not self.paused:
             logger.error(f"{why}: receiving pauses until there is room; trades are fetched afterwards, quotes are lost")
-            self.paused = why
             self._actions += self.links.stop()
             self._note_coverage(why)
         elif self.paused and not why:
             logger.info(f"receiving again after: {self.paused}")
-            self.paused = ""
+        self.paused = why
 
     # --- the end ---
 
@@ -428,7 +321,7 @@ class Ingest:
             return
         self.feed("ended", [], {})
         self.flush(self.mono)
-        self._writer.sync()
+        self.recorder.sync()
         self.ended = True
         logger.info("the recording has ended")
 
@@ -444,10 +337,10 @@ class Ingest:
         self.wall, self.mono = wall, mono
         self._note_coverage("stopped")
         self.flush(mono)
-        if not self.ended and self.ts:
-            self._write([], mono)
-        self._writer.sync()
-        self._writer.close()
+        if not self.ended and self.recorder.ts:
+            self.recorder.write([], self._reached(mono), mono)
+        self.recorder.sync()
+        self.recorder.writer.close()
 
     @property
     def note(self) -> str:
@@ -459,8 +352,6 @@ class Ingest:
         return self.links.problem if not self.links.is_connected else self.healer.asker.note
 
     def totals(self) -> dict[str, int]:
-        parts = (self.counters, self.links.counters, self.healer.counters, self.healer.asker.counters)
-        return {key: value for part in (*parts, self.watch.counters) for key, value in part.items()}
-
-
-_KIND: Final = {Trade: "trade", Quote: "quote", AggTrade: "agg_trade"}
+        """All counters."""
+        parts = (self, self.intake, self.recorder, self.links, self.healer, self.healer.asker, self.watch)
+        return {key: value for part in parts for key, value in part.counters.items()}

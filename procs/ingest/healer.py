@@ -357,7 +357,7 @@ class Healer:
             if tracker.wanted(row.trade_id):
                 tracker.fetched(row.trade_id)
                 tracker.take(row.trade_id, row.ts)
-                self._ingest.add(row)
+                self._ingest.recorder.add(row)
 
     def _aggregates_by_id(self, book: Book, tracker: Tracker, gap: Gap, first: int, last: int, answer: Answer) -> None:
         rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
@@ -365,7 +365,7 @@ class Healer:
             if tracker.wanted(row.agg_id):
                 tracker.fetched(row.agg_id)
                 tracker.take(row.agg_id, row.ts)
-                self._ingest.add(row)
+                self._ingest.recorder.add(row)
         reach = last if len(rows) < PAGE else max(row.agg_id for row in rows)
         self._tried(book, "agg_trade", tracker, gap, first, min(last, max(first, reach)), "not in the venue's history")
 
@@ -378,7 +378,7 @@ class Healer:
             if self._fills(tracker, gap, row):
                 tracker.fetched(row.first_trade_id, row.last_trade_id - row.first_trade_id + 1)
                 tracker.take_range(row.first_trade_id, row.last_trade_id)
-                self._ingest.add(row)
+                self._ingest.recorder.add(row)
         if len(rows) >= PAGE and rows[-1].last_trade_id < gap.last:
             gap.cursor = rows[-1].agg_id + 1
         elif gap.cursor is None and end < gap.end:

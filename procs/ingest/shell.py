@@ -118,7 +118,7 @@ class Shell:
     def _beat(self) -> None:
         beat = self._setting.heart.beat
         beat.counters = self.core.totals()
-        beat.ts = self.core.ts
+        beat.ts = self.core.recorder.ts
         beat.note = self.core.note
         self._setting.heart.send()
 

@@ -1,0 +1,117 @@
+"""Frames to events: parsed, judged, stamped, and dropped where they are held already. The hot path of ingest.
+
+A trade and a futures quote carry their time. A spot quote has none: it gets our estimate of the venue's clock at
+receipt, never below the highest venue time that came over its connection; of a recording exactly that highest time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from procs.ingest.config import Config
+from procs.ingest.links import Link
+from procs.ingest.venuetime import BELIEVED, DAY_NS
+from shared.events import AggTrade, Quote, Trade
+from shared.venues import Adapter, Control, Reject
+
+if TYPE_CHECKING:
+    from procs.ingest.core import Ingest
+
+MOST_EARLY: Final = 10_000
+KIND: Final = {Trade: "trade", Quote: "quote", AggTrade: "agg_trade"}
+
+
+class Intake:
+    """The receiving end of a source."""
+
+    def __init__(self, ingest: Ingest, config: Config, venue: Adapter) -> None:
+        self._ingest = ingest
+        self._replay = config.replay
+        self._parse = venue.parse
+        self._books = ingest.books
+        self._time = ingest.time
+        self._recorder = ingest.recorder
+        self.controls: list[tuple[Link, Control]] = []
+        """What the venue said about connections; the core takes it from here."""
+        self.counters = {"events_in": 0, "duplicates": 0}
+
+    def frames(self, link: Link, frames: Sequence[bytes], wall: int, mono: int) -> set[str]:
+        """Takes what one read held; returns the kinds of data among it."""
+        estimate = self._time.now(mono)
+        kinds: set[type] = set()
+        parse, take, add = self._parse, self._take, self._recorder.add
+        self.counters["events_in"] += len(frames)
+        for frame in frames:
+            try:
+                for event in parse(frame, wall):
+                    kinds.add(type(event))
+                    if take(link, event, estimate, mono):
+                        add(event)  # type: ignore[arg-type]
+            except Reject as why:
+                self._ingest.reject(frame, str(why), wall)
+        return {KIND[kind] for kind in kinds if kind in KIND}
+
+    def _take(self, link: Link, event: Trade | AggTrade | Quote | Control, estimate: int, mono: int) -> bool:
+        """Whether an event is to be written."""
+        if type(event) is Quote:
+            if event.ts_event is not None:
+                self._heed(link, event.ts, event.ts_sent, mono)
+            elif not self._stamp(link, event, estimate):
+                return False
+            is_new = self._books[event.symbol].is_new_quote(event.update_id)
+        elif type(event) is Trade:
+            self._heed(link, event.ts, event.ts_sent, mono)
+            book = self._books[event.symbol]
+            is_new = book.trades.take(event.trade_id, event.ts)
+            book.traded = mono
+        elif type(event) is AggTrade:
+            self._heed(link, event.ts, event.ts_sent, mono)
+            book = self._books[event.symbol]
+            is_new = book.aggregates.take(event.agg_id, event.ts)
+            book.traded = mono
+        else:
+            self.controls.append((link, event))  # type: ignore[arg-type]
+            return False
+        if not is_new:
+            self.counters["duplicates"] += 1
+        return is_new
+
+    def _stamp(self, link: Link, quote: Quote, estimate: int) -> bool:
+        """Gives a quote its time; False where it has to wait for one."""
+        if not self._replay:
+            quote.ts = max(estimate, link.high) or quote.ts_recv
+        elif link.high:
+            quote.ts = link.high
+        else:
+            link.early.append(quote)
+            if len(link.early) >= MOST_EARLY:  # quotes alone never bring a time
+                link.high = self._ingest.healer.venue_ts or quote.ts_recv
+                self.release(link)
+            return False
+        return True
+
+    def _heed(self, link: Link, ts: int, sent: int | None, mono: int) -> None:
+        """A venue time came over a link: is it to be believed, how far does it move the link's own? Raises Reject."""
+        latest = ts if sent is None or sent < ts else sent
+        if self._replay:
+            if latest > link.high:
+                link.high = latest
+                if link.early:
+                    self.release(link)
+            return
+        if link.last and not -DAY_NS <= latest - link.last <= DAY_NS:
+            link.implausible += 1
+            if self._time.measured or link.implausible < BELIEVED:
+                raise Reject("a time more than a day from the one before")
+        link.last, link.implausible = latest, 0
+        if latest > link.high and self._time.believes(latest, mono):
+            link.high = latest
+
+    def release(self, link: Link) -> None:
+        """Quotes of a recording that came before any time did get the first one."""
+        early, link.early = link.early, []
+        for quote in early:
+            if link.high and self._books[quote.symbol].is_new_quote(quote.update_id):
+                quote.ts = link.high
+                self._recorder.add(quote)
