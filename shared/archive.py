@@ -67,9 +67,13 @@ def venues(disk: Disk, top: str = "raw") -> list[str]:
     return disk.list(top)
 
 
+def is_date(name: str) -> bool:
+    return _DATE.fullmatch(name) is not None
+
+
 def dates(disk: Disk, folder: str) -> list[str]:
     """The days below a folder such as ``raw/binance/SOLUSDT`` or ``feed/binance``."""
-    return [name for name in disk.list(folder) if _DATE.fullmatch(name)]
+    return [name for name in disk.list(folder) if is_date(name)]
 
 
 def parts(disk: Disk, folder: str, hour: int | None = None) -> list[Part]:

@@ -1,0 +1,224 @@
+"""What a run of the compactor does, in this order: finish what was interrupted, fold hours, repair, close days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import msgspec
+from loguru import logger
+
+from procs.compactor import fold, repair
+from procs.compactor.day import Day
+from procs.compactor.swap import HOME, recover, sweep
+from shared import archive, paths
+from shared.config import StageConfig
+from shared.errand import Errand
+from shared.files import Disk
+from shared.sealing import Reached, reached
+
+LEAST_FREE_BYTES = 2 << 30
+LEAST_FREE_SHARE = 0.05
+"""Below both of these nothing is folded: room is left to those who record."""
+
+
+class Config(StageConfig, kw_only=True, frozen=True):
+    raw_level: int = 3
+    """zstd level of folded lines, 1 (fast) to 19 (small): 3 leaves about a fifth of the bytes."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.raw_level <= 19:
+            raise ValueError(f"raw_level: {self.raw_level} is not between 1 and 19")
+
+
+class NoRoom(OSError):
+    """The disk is too full to write a second copy of anything."""
+
+
+class Done(msgspec.Struct):
+    """What a run did."""
+
+    hours_of_lines: int = 0
+    hours_of_bars: int = 0
+    hours_rebuilt: int = 0
+    days_closed: int = 0
+
+    def __str__(self) -> str:
+        said = [f"{value} {name.replace('_', ' ')}" for name, value in msgspec.structs.asdict(self).items() if value]
+        return ", ".join(said) or "nothing to do"
+
+
+class Asked(Exception):
+    """To leave, between two pieces of work."""
+
+
+def compact(errand: Errand[Config]) -> int:
+    """One run; the exit code."""
+    run = Run(errand)
+    try:
+        run.work()
+    except NoRoom as error:
+        logger.warning(f"{error}: {run.done} so far, the rest when there is room")
+        return 1
+    except Asked:
+        logger.info(f"asked to leave: {run.done} so far, the rest at the next start")
+        return 0
+    logger.info(str(run.done))
+    return 0
+
+
+class Run:
+    """One run over a lake."""
+
+    def __init__(self, errand: Errand[Config]) -> None:
+        self._errand = errand
+        self._disk: Disk = errand.disk
+        self._level = errand.settings.raw_level
+        self._reached: dict[str, Reached] = {}
+        self.done = Done()
+
+    def work(self) -> None:
+        self._disk.mkdir(HOME)
+        recover(self._disk)
+        self._reached = reached(self._disk, self._errand.pipeline)
+        self._fold_lines()
+        self._fold_bars()
+        self._install_staged()
+        self._obey_requests()
+        self._close_days()
+
+    def _next(self) -> None:
+        """Before each piece of work."""
+        if self._errand.lifeline.asked:
+            raise Asked
+        free, total = self._disk.free()
+        if free < min(LEAST_FREE_BYTES, total * LEAST_FREE_SHARE):
+            raise NoRoom(f"only {free / 1e9:.1f} GB are free on the disk")
+
+    def _try(self, job: Callable[[], int]) -> int:
+        """What the job counts; 0 where a file is in use (Windows): it is as it was, and tried again next time."""
+        self._next()
+        try:
+            return job()
+        except PermissionError as error:
+            logger.warning(f"{error}; tried again next time")
+            return 0
+
+    def _at(self, venue: str) -> Reached:
+        return self._reached.get(venue, Reached())
+
+    def _dates(self, folder: str) -> list[str]:
+        return [date for date in archive.dates(self._disk, folder) if self._errand.date in (None, date)]
+
+    # --- hours ---
+
+    def _fold_lines(self) -> None:
+        for venue, symbol in archive.symbols(self._disk):
+            folder = f"raw/{venue}/{paths.safe(symbol)}"
+            for date in self._dates(folder):
+                self._fold_day(venue, f"{folder}/{date}", date, symbol)
+        for top in ("feed", "rejected"):
+            for venue in archive.venues(self._disk, top):
+                for date in self._dates(f"{top}/{venue}"):
+                    self._fold_day(venue, f"{top}/{venue}/{date}", date)
+
+    def _fold_day(self, venue: str, folder: str, date: str, symbol: str | None = None) -> None:
+        sweep(self._disk, folder)
+        loose = {part.hour for part in archive.parts(self._disk, folder) if not part.name.endswith(".zst")}
+        for hour in sorted(loose):
+            if self._at(venue).archive_sealed(_end(date, hour)):
+                if symbol is not None:
+                    self._reopen(venue, symbol, date)
+                job = partial(fold.fold_lines, self._disk, folder, hour, self._level)
+                self.done.hours_of_lines += self._try(job)
+
+    def _fold_bars(self) -> None:
+        for venue, symbol in archive.symbols(self._disk, "parquet"):
+            for date in self._open_days(venue, symbol):
+                folder = paths.bars_dir(venue, symbol, date)
+                sweep(self._disk, folder)
+                if self._at(venue).bars_sealed(_end(date, 23)):
+                    self._disk.rmdir(folder)  # if it is empty: before, the sink may be about to write there
+                for hour in sorted(fold.bar_hours(self._disk, folder)):
+                    if self._at(venue).bars_sealed(_end(date, hour)):
+                        use_agg = self._errand.use_agg(venue)
+                        job = partial(fold.fold_bars, self._disk, venue, symbol, date, hour, use_agg)
+                        self.done.hours_of_bars += self._try(job)
+
+    def _open_days(self, venue: str, symbol: str) -> Iterator[str]:
+        """The days whose bars are still in a folder."""
+        top = f"parquet/{venue}/{paths.safe(symbol)}"
+        for year in self._disk.list(top):
+            for month in self._disk.list(f"{top}/{year}") if year.startswith("year=") else ():
+                for day in self._disk.list(f"{top}/{year}/{month}"):
+                    date = "-".join(name.rpartition("=")[2] for name in (year, month, day))
+                    if archive.is_date(date) and self._errand.date in (None, date):
+                        yield date
+
+    # --- repairs ---
+
+    def _install_staged(self) -> None:
+        for venue, symbol, date in list(repair.staged(self._disk, self._errand.date)):
+            self._reopen(venue, symbol, date)
+            sealed = {hour for hour in range(24) if self._is_sealed(venue, date, hour)}
+            job = partial(repair.install_staged, self._disk, venue, symbol, date, sealed)
+            self.done.hours_rebuilt += self._try(job)
+
+    def _obey_requests(self) -> None:
+        for venue, symbol, date, hours in list(repair.requests(self._disk, self._errand.date)):
+            ready = [hour for hour in hours if self._is_sealed(venue, date, hour)]
+            if ready:
+                self._reopen(venue, symbol, date)
+                job = partial(repair.rebuild, self._disk, venue, symbol, date, ready, self._errand.use_agg(venue))
+                self.done.hours_rebuilt += max(self._try(job), 0)
+
+    def _is_sealed(self, venue: str, date: str, hour: int) -> bool:
+        at, end = self._at(venue), _end(date, hour)
+        return at.archive_sealed(end) and at.bars_sealed(end)
+
+    # --- days ---
+
+    def _reopen(self, venue: str, symbol: str, date: str) -> None:
+        """Has the day closed again, durably before a file of it changes."""
+        if self._disk.size(paths.checksum_file(venue, symbol, date)) is not None:
+            self._disk.write(_reopened(venue, symbol, date), b"")
+            self._disk.sync_dir(HOME)
+
+    def _close_days(self) -> None:
+        known = {*archive.symbols(self._disk), *archive.symbols(self._disk, "parquet")}
+        for venue, symbol in sorted(known):
+            folder = paths.safe(symbol)
+            days = {*self._dates(f"raw/{venue}/{folder}"), *self._open_days(venue, symbol)}
+            for date in sorted(days):
+                if self._closes(venue, symbol, date):
+                    self.done.days_closed += self._try(partial(self._close, venue, symbol, date))
+
+    def _closes(self, venue: str, symbol: str, date: str) -> bool:
+        at, end = self._at(venue), _end(date, 23)
+        if not at.archive_sealed(end) or (at.bars and not at.bars_sealed(end)):
+            return False
+        parts = archive.parts(self._disk, paths.raw_dir(venue, symbol, date))
+        if any(not part.name.endswith(".zst") for part in parts):  # an hour could not be folded
+            return False
+        if self._errand.date is None and self._disk.size(_reopened(venue, symbol, date)) is None:
+            unfinished = fold.bar_hours(self._disk, paths.bars_dir(venue, symbol, date))
+            return bool(unfinished) or self._disk.size(paths.checksum_file(venue, symbol, date)) is None
+        if not Day(self._disk, venue, symbol, date).is_done():
+            return True
+        self._disk.remove(_reopened(venue, symbol, date))
+        return False
+
+    def _close(self, venue: str, symbol: str, date: str) -> bool:
+        done = Day(self._disk, venue, symbol, date).close()
+        if done:
+            self._disk.remove(_reopened(venue, symbol, date))
+        return done
+
+
+def _end(date: str, hour: int) -> int:
+    return paths.day_start(date) + (hour + 1) * paths.HOUR
+
+
+def _reopened(venue: str, symbol: str, date: str) -> str:
+    """A note that the day's files have changed since its checksums were made."""
+    return f"{HOME}/again-{venue}-{paths.safe(symbol)}-{date}"

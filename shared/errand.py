@@ -1,0 +1,104 @@
+"""A process that is started for one run and leaves: what validator and compactor have in common around their work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+from loguru import logger
+
+from shared import config, paths, topology
+from shared.files import Disk, Files
+from shared.locks import Held, Lock
+from shared.logs import setup
+from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, stage_name
+
+C = TypeVar("C", bound=config.StageConfig)
+
+
+class Errand(msgspec.Struct, Generic[C]):
+    """What such a process was asked to do, and where."""
+
+    disk: Disk
+    settings: C
+    pipeline: topology.Pipeline | None
+    """None where only a lake was named."""
+    date: str | None
+    as_json: bool
+    lifeline: Lifeline
+    """Asks it to leave between two pieces of work."""
+
+    def use_agg(self, venue: str) -> bool | None:
+        """Whether a venue's bars are made of aggregate trades; None where nobody says what is recorded of it."""
+        if self.pipeline is None:
+            return None
+        for node in self.pipeline.section("sources"):
+            if topology.venue_of(self.pipeline, node.name) == venue and node.options.get("streams"):
+                return "trade" not in node.options["streams"]
+        return None
+
+
+def run(
+    name: str, kind: type[C], work: Callable[[Errand[C]], int], about: str, argv: Sequence[str] | None = None
+) -> int:
+    """Arguments, settings, lock and log around `work`; the exit code. One of the two places that catch everything."""
+    args = _arguments(about, argv)
+    try:
+        if args.date is not None:
+            paths.day_start(args.date)
+        pipeline, settings, lake = _settings(name, kind, args)
+    except (config.ConfigError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIG
+    try:
+        lock = Lock(lake / paths.stage_lock(name), what=f"a {name}")
+    except Held as held:
+        sys.stderr.write(f"{held}\n")
+        return EXIT_CRASHED
+    setup(lake, name, console=not args.supervised)
+    lifeline = Lifeline()
+    lifeline.watch_signals()
+    if args.supervised:
+        lifeline.watch_stdin()
+    errand = Errand(Files(lake), settings, pipeline, args.date, args.json, lifeline)
+    try:
+        return work(errand)
+    except OSError as error:
+        logger.error(f"{type(error).__name__}: {error}: what is left is done at the next start")
+        logger.opt(exception=True).debug("where it happened")
+        return EXIT_CRASHED
+    except Exception:
+        logger.exception(f"{name} crashed")
+        return EXIT_CRASHED
+    finally:
+        lock.close()
+
+
+def _arguments(about: str, argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--date", help="only this day, such as 2025-10-20 (UTC)")
+    parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")
+    parser.add_argument("--stage", help="its key in that file")
+    parser.add_argument("--lake", help="the lake's folder, instead of a pipeline file")
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+    parser.add_argument(
+        "--supervised", action="store_true", help="started by supervisor.py: leave when standard input ends"
+    )
+    return parser.parse_args(argv)
+
+
+def _settings(name: str, kind: type[C], args: argparse.Namespace) -> tuple[topology.Pipeline | None, C, Path]:
+    if args.lake is not None:
+        lake = Path(args.lake).absolute()
+        if not any((lake / top).is_dir() for top in ("raw", "parquet", "journal")):
+            raise ValueError(f"{args.lake}: there is no lake there")
+        return None, kind(), lake
+    pipeline = config.load(args.config)
+    named = args.stage is not None or any(node.run == name for node in pipeline.nodes.values())
+    settings = config.convert(pipeline, stage_name(pipeline, name, args.stage), kind) if named else kind()
+    Path(pipeline.lake).mkdir(parents=True, exist_ok=True)
+    return pipeline, settings, Path(pipeline.lake)
