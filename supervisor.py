@@ -26,4 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before or behind the loop, which takes Ctrl-C for a wish to drain
+        sys.exit(130)

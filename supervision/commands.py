@@ -103,20 +103,20 @@ def prepared(arguments: argparse.Namespace) -> Iterator[tuple[Pipeline, Ground]]
     except Refused as why:
         print(why, file=sys.stderr)
         sys.exit(EXIT_NO)
-    code = _checked_apart(path)
-    if code:
-        ground.close()
-        sys.exit(code)
-    logs.setup(pipeline.lake, "supervisor", console=True)
-    print(banner(pipeline), flush=True)
-    for doubt in ground.doubts:
-        logger.warning(doubt)
     try:
+        if code := _checked_apart(path):
+            sys.exit(code)
+        logs.setup(pipeline.lake, "supervisor", console=True)
+        print(banner(pipeline), flush=True)
+        for doubt in ground.doubts:
+            logger.warning(doubt)
         yield pipeline, ground
         logger.info("stopped")
     except Exception:
         logger.exception("the supervisor crashed; its stages drain and leave")
         sys.exit(EXIT_NO)
+    finally:
+        ground.close()
 
 
 def _checked_apart(path: Path) -> int:

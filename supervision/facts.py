@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 from supervision import machine
 from supervision.ground import read_lake_json
 
+_DAY_S = 86400
+_ENOUGH_S = 600
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -51,27 +55,45 @@ def _days(lake: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def bytes_a_day(lake: Path, days: list[tuple[str, str, str]]) -> int | None:
-    """What the last whole day took: archive, bars and ticks. None before there is one."""
+def bytes_a_day(lake: Path, days: list[tuple[str, str, str]], now: float | None = None) -> int | None:
+    """What the last whole day took: archive, bars and ticks. Before there is one: what today took, for a whole day.
+
+    Today's hours are not packed yet, so that is rather too much; None for the first ten minutes.
+    """
     dates = sorted({date for _, _, date in days})
-    if len(dates) < 3:  # the first is seldom whole, the last never
+    if not dates:
         return None
-    date = dates[-2]
-    year, month, day = date.split("-")
-    total = 0
-    for venue, symbol, found in days:
-        if found == date:
-            bars = lake / "parquet" / venue / symbol
-            ticks = lake / "ticks" / venue / symbol
-            total += _size(lake / "raw" / venue / symbol / date)
-            total += _size(bars / f"year={year}" / f"month={month}" / f"day={day}")
-            files = [
-                bars / f"{date}.parquet",
-                ticks / "trades" / f"{date}.parquet",
-                ticks / "quotes" / f"{date}.parquet",
-            ]
-            total += sum(_file_size(path) for path in files)
+    whole = len(dates) > 2  # the first is seldom whole, the last never
+    date = dates[-2] if whole else dates[-1]
+    files = [file for venue, symbol, found in days if found == date for file in _files(lake, venue, symbol, date)]
+    total = sum(size for size, _ in files)
+    if not whole and files:
+        passed = (time.time() if now is None else now) - min(written for _, written in files)
+        total = int(total * _DAY_S / passed) if passed >= _ENOUGH_S else 0
     return total or None
+
+
+def _files(lake: Path, venue: str, symbol: str, date: str) -> list[tuple[int, float]]:
+    """Size and time of each file of one symbol and day."""
+    year, month, day = date.split("-")
+    bars, ticks = lake / "parquet" / venue / symbol, lake / "ticks" / venue / symbol
+    found = _listed(lake / "raw" / venue / symbol / date)
+    found += _listed(bars / f"year={year}" / f"month={month}" / f"day={day}")
+    for path in (bars / f"{date}.parquet", ticks / "trades" / f"{date}.parquet", ticks / "quotes" / f"{date}.parquet"):
+        with contextlib.suppress(OSError):
+            at = path.stat()
+            found.append((at.st_size, at.st_mtime))
+    return found
+
+
+def _listed(folder: Path) -> list[tuple[int, float]]:
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # compacted while we looked
+                at = entry.stat()
+                found.append((at.st_size, at.st_mtime))
+    return found
 
 
 def _folders(path: Path) -> Iterator[os.DirEntry[str]]:
@@ -80,18 +102,3 @@ def _folders(path: Path) -> Iterator[os.DirEntry[str]]:
             yield from sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name)
     except OSError:
         return
-
-
-def _size(folder: Path) -> int:
-    try:
-        with os.scandir(folder) as entries:
-            return sum(entry.stat().st_size for entry in entries if entry.is_file())
-    except OSError:
-        return 0
-
-
-def _file_size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -33,6 +33,7 @@ class Ground:
 
     def __init__(self, lake: Path, config: str) -> None:
         self.lake = lake
+        self._closed = False
         self.doubts = _doubts(lake)
         """What is not right but no reason to refuse."""
         try:
@@ -56,7 +57,10 @@ class Ground:
             raise
 
     def close(self) -> None:
-        """After the last child has gone: nobody can find this run any more, and the next may come."""
+        """After the last child has gone: nobody can find this run any more, and the next may come. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(OSError):
             (self.lake / "run" / "mesh.json").unlink()
         _remove_folder(self.mesh.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,13 +58,14 @@ class Watched:
         self._log_from = 0
         self._spawn = spawn
         self._rates: deque[tuple[int, int, int]] = deque(maxlen=RATE_BEATS)
-        self._seen_events = False
+        self._flows = False
         self._note, self._noted = "", -NOTE_AGAIN
 
     # --- what happens to it ---
 
     def take_beat(self, beat: Beat, now: int) -> None:
-        if self.process is None or (self.life.state == State.DRAINING and beat.phase == "starting"):
+        # On Windows the interpreter of a venv is a child of the process that was started.
+        if self.process is None or (beat.pid != self.process.pid and sys.platform != "win32"):
             return
         before = self.life.state
         self.beat = beat
@@ -72,9 +74,9 @@ class Watched:
             logger.info("{} runs (process {})", self.name, beat.pid)
         counters = beat.counters
         self._rates.append((now, counters.get("events_in", 0), counters.get("events_out", 0)))
-        if not self._seen_events and (counters.get("events_in", 0) or counters.get("events_out", 0)):
-            self._seen_events = True
-            logger.info("{} has its first events", self.name)
+        if self.node.section == "sources" and not self._flows and counters.get("events_out"):
+            self._flows = True
+            logger.info("{} receives", self.name)
         self._take_note(beat.note, now)
 
     def _take_note(self, note: str, now: int) -> None:
@@ -130,7 +132,7 @@ class Watched:
             self.process.kill()
 
     def _start(self, now: int) -> None:
-        self._seen_events = False
+        self._flows = False
         self._log_from = self._log.stat().st_size if self._log.exists() else 0
         try:
             self.process = self._spawn(self._command, self._said)

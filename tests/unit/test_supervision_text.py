@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,6 +115,16 @@ def test_facts_of_a_lake_are_read_off_its_names(tmp_path: Path) -> None:
     assert found["venues"] == {"binance": 1}
     assert found["bytes_a_day"] == 400, "the last whole day"
     assert found["free_days"] == round(found["free_bytes"] / 400, 1)
+
+
+def test_before_there_is_a_whole_day_today_is_taken_for_one(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "binance" / "SOLUSDT" / "2025-10-21"
+    folder.mkdir(parents=True)
+    (folder / "part_1300.jsonl").write_bytes(b"x" * 100)
+    os.utime(folder / "part_1300.jsonl", (1000, 1000))
+    days = [("binance", "SOLUSDT", "2025-10-21")]
+    assert facts.bytes_a_day(tmp_path, days, now=1000 + 3600) == 2400
+    assert facts.bytes_a_day(tmp_path, days, now=1000 + 60) is None
 
 
 def test_a_lake_that_is_not_there_has_facts_too(tmp_path: Path) -> None:
