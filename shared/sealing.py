@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from shared import paths, topology
@@ -19,6 +21,8 @@ class Reached(msgspec.Struct, frozen=True):
     """``raw/``, ``feed/`` and ``rejected/`` up to here."""
     bars: int = 0
     """Every second that ends by here is closed and on disk."""
+    is_settled: bool = False
+    """All that the archive holds has come through to the bars on disk: what differs then will not settle by waiting."""
 
     def archive_sealed(self, end: int) -> bool:
         """Whether an hour or day that ends then is sealed in the archive."""
@@ -30,23 +34,41 @@ class Reached(msgspec.Struct, frozen=True):
 
 def reached(disk: Disk, pipeline: topology.Pipeline | None = None) -> dict[str, Reached]:
     """By venue. Without a pipeline the checkpoints in the lake are all there is to go by."""
-    found: dict[str, dict[str, int]] = {}
+    saved: dict[str, dict[str, dict[str, Any]]] = {}
     for stage, journal in _edges(disk, pipeline):
-        saved = peek(disk, paths.checkpoint_base(stage, journal))
-        kind = "archive" if "closing" in saved else "bars" if "waiting" in saved else None
+        found = peek(disk, paths.checkpoint_base(stage, journal))
+        kind = next((kind for kind, key in _TOLD_BY.items() if key in found), None)
         if kind is None:  # another stage's, or none
             continue
         venue = topology.venue_of(pipeline, journal) if pipeline is not None else _venue(disk, journal)
-        ts = ENDED if saved.get("ended") else int(saved.get("ts", 0))
-        times = found.setdefault(venue, {})
-        times[kind] = max(times.get(kind, 0), ts)  # a renamed stage leaves an old checkpoint behind
-    return {venue: Reached(**times) for venue, times in found.items()}
+        known = saved.setdefault(venue, {})
+        if _ts(found) >= _ts(known.get(kind, {})):  # a renamed stage leaves an old checkpoint behind
+            known[kind] = found
+    return {venue: _reached(known) for venue, known in saved.items()}
+
+
+_TOLD_BY = {"archive": "closing", "bars": "waiting", "made": "out_seq"}
+"""What each kind's checkpoint holds and no other's does."""
+
+
+def _ts(saved: dict[str, Any]) -> int:
+    return ENDED if saved.get("ended") else int(saved.get("ts", 0))
+
+
+def _reached(known: dict[str, dict[str, Any]]) -> Reached:
+    archive, made, bars = (known.get(kind, {}) for kind in ("archive", "made", "bars"))
+    settled = bool(archive and made and bars) and (
+        made["position"] >= archive["position"] and bars["position"] >= made["out_seq"] and not bars["waiting"]
+    )
+    # A row that waits for its file to be closed elsewhere (Windows) keeps its hour from being sealed.
+    waiting = min((int(bar[2]) for bar in bars.get("waiting", ())), default=ENDED)
+    return Reached(_ts(archive), min(_ts(bars), waiting), settled)
 
 
 def _edges(disk: Disk, pipeline: topology.Pipeline | None) -> list[tuple[str, str]]:
     """Consumers and the journals they read."""
     if pipeline is not None:
-        nodes = pipeline.section("sinks")
+        nodes = pipeline.section("transforms", "sinks")
         return [(node.name, edge.journal) for node in nodes for edge in topology.inputs(pipeline, node.name)]
     return [
         (stage, name[len("ckpt-") :].rpartition(".")[0])

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from procs.compactor.fold import BAR_OPTIONS, bar_hours, one_a_second, read_bars, set_aside
+from procs.compactor.fold import BAR_OPTIONS, one_a_second, set_aside
 from procs.compactor.swap import Made, Swap
 from procs.compactor.ticks import KINDS, OPTIONS, Ticks
 from shared import archive, paths
+from shared.barstore import bar_hours, read_bars
 from shared.files import Disk
 from shared.ids import Ids
 from shared.tables import SCHEMA_VERSION

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import zstandard
 from loguru import logger
 
 from procs.compactor.swap import NotAsWritten, Swap
 from shared import archive, paths
+from shared.barfiles import BAR_SCHEMA, bar_table, starts
+from shared.barstore import bar_hours, read_bars
 from shared.files import Disk
 from shared.rebuild import Rebuild
 from shared.tables import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BAR_OPTIONS = {"compression": "zstd", "metadata": {"lake.schema": str(SCHEMA_VERSION)}}
 
@@ -53,16 +53,6 @@ def fold_lines(disk: Disk, folder: str, hour: int, level: int) -> bool:
 # --- bars ---
 
 
-def bar_hours(disk: Disk, folder: str) -> dict[int, list[str]]:
-    """The bar files of a day's folder by hour."""
-    found: dict[int, list[str]] = {}
-    for name in disk.list(folder):
-        kind, _, clock = name.partition("_")
-        if kind in ("part", "hour") and name.endswith(".parquet") and clock[:2].isdigit():
-            found.setdefault(int(clock[:2]), []).append(name)
-    return found
-
-
 def fold_bars(disk: Disk, venue: str, symbol: str, date: str, hour: int, use_agg: bool | None) -> bool:
     """``part_1342_….parquet`` … into ``hour_13.parquet``: one row a second, in order of time. Whether it was done.
 
@@ -81,20 +71,6 @@ def fold_bars(disk: Disk, venue: str, symbol: str, date: str, hour: int, use_agg
             set_aside(disk, path, "no readable Parquet file")
         rows = again(disk, venue, symbol, date, hour, rows, use_agg)
     return install(disk, f"{folder}/{name}", rows, list(readable))
-
-
-def read_bars(disk: Disk, path: str) -> pa.Table | None:
-    """The rows of a file of bars, or None where it cannot be read."""
-    import pyarrow as pa
-
-    from shared.barfiles import BAR_SCHEMA
-
-    try:
-        return disk.read_table(path).cast(BAR_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
-        if isinstance(error, (FileNotFoundError, PermissionError)):
-            raise
-        return None
 
 
 def install(disk: Disk, path: str, rows: pa.Table, old: Sequence[str]) -> bool:
@@ -116,11 +92,6 @@ def set_aside(disk: Disk, path: str, why: str) -> None:
 
 def one_a_second(tables: Sequence[pa.Table]) -> pa.Table:
     """The rows of all, in order of time; of a second that stands twice the one of the highest revision."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from shared.barfiles import BAR_SCHEMA
-
     rows = pa.concat_tables([BAR_SCHEMA.empty_table(), *tables])
     rows = rows.sort_by([("window_start", "ascending"), ("revision", "ascending")]).combine_chunks()
     if rows.num_rows < 2:
@@ -134,8 +105,6 @@ def again(
     disk: Disk, venue: str, symbol: str, date: str, hour: int, stored: pa.Table, use_agg: bool | None
 ) -> pa.Table:
     """The hour's rows made from the archive; where it holds nothing, those that are stored."""
-    from shared.barfiles import bar_table
-
     if not archive.parts(disk, paths.raw_dir(venue, symbol, date), hour):
         return stored
     bars = Rebuild(disk, venue, symbol, use_agg).hour(date, hour)
@@ -144,8 +113,6 @@ def again(
 
 def revised(stored: pa.Table, made: pa.Table) -> pa.Table:
     """The rows of `made`, each a revision higher than the stored row that it changes."""
-    from shared.barfiles import BAR_SCHEMA, starts
-
     before = dict(zip(starts(stored), stored.to_pylist(), strict=True))
     rows = made.to_pylist()
     for start, row in zip(starts(made), rows, strict=True):
@@ -153,6 +120,4 @@ def revised(stored: pa.Table, made: pa.Table) -> pa.Table:
         if old is not None:
             same = all(old[name] == value for name, value in row.items() if name != "revision")
             row["revision"] = old["revision"] + (not same)
-    import pyarrow as pa
-
     return pa.Table.from_pylist(rows, schema=BAR_SCHEMA)

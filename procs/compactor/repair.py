@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from loguru import logger
 
-from procs.compactor.fold import again, bar_hours, install, one_a_second, read_bars, revised, set_aside
+from procs.compactor.fold import again, install, one_a_second, revised, set_aside
 from shared import paths
+from shared.barstore import bar_hours, of_hour, read_bars
 from shared.files import Disk
 from shared.rebuild import staging_dir
 
@@ -57,7 +58,7 @@ def install_staged(disk: Disk, venue: str, symbol: str, date: str, sealed: set[i
     if made is None:
         return 0
     ready = [hour for hour in hours if hour in sealed]
-    changed = replace(disk, venue, symbol, date, ready, lambda rows, hour: revised(rows, _of_hour(made, date, hour)))
+    changed = replace(disk, venue, symbol, date, ready, lambda rows, hour: revised(rows, of_hour(made, date, hour)))
     if ready == hours and changed >= 0:
         for name in ("bars.json", "bars.parquet"):
             disk.remove(f"{folder}/{name}")
@@ -88,10 +89,10 @@ def replace(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], ch
         return _each_hour(disk, folder, date, hours, change)
     rows, changed = stored, 0
     for hour in hours:
-        before = _of_hour(rows, date, hour)
+        before = of_hour(rows, date, hour)
         after = change(before, hour)
         if not after.equals(before):
-            rows = one_a_second([_of_hour(rows, date, hour, inside=False), after])
+            rows = one_a_second([of_hour(rows, date, hour, inside=False), after])
             changed += 1
     if changed and not install(disk, day, rows, []):
         return -1
@@ -120,13 +121,3 @@ def _stored(disk: Disk, path: str) -> pa.Table | None:
     if table is None:
         set_aside(disk, path, "no readable Parquet file")
     return table
-
-
-def _of_hour(rows: pa.Table, date: str, hour: int, inside: bool = True) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    start = (paths.day_start(date) + hour * paths.HOUR) // 1000
-    times = rows.column("window_start").cast(pa.int64())
-    within = pc.and_(pc.greater_equal(times, start), pc.less(times, start + paths.HOUR // 1000))
-    return rows.filter(within if inside else pc.invert(within)).combine_chunks()

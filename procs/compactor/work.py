@@ -8,11 +8,11 @@ from functools import partial
 import msgspec
 from loguru import logger
 
-from procs.compactor import fold, repair
+from procs.compactor import Config, fold, repair
 from procs.compactor.day import Day
 from procs.compactor.swap import HOME, recover, sweep
 from shared import archive, paths
-from shared.config import StageConfig
+from shared.barstore import bar_hours
 from shared.errand import Errand
 from shared.files import Disk
 from shared.sealing import Reached, reached
@@ -20,15 +20,6 @@ from shared.sealing import Reached, reached
 LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
 """Below both of these nothing is folded: room is left to those who record."""
-
-
-class Config(StageConfig, kw_only=True, frozen=True):
-    raw_level: int = 3
-    """zstd level of folded lines, 1 (fast) to 19 (small): 3 leaves about a fifth of the bytes."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.raw_level <= 19:
-            raise ValueError(f"raw_level: {self.raw_level} is not between 1 and 19")
 
 
 class NoRoom(OSError):
@@ -139,7 +130,7 @@ class Run:
                 sweep(self._disk, folder)
                 if self._at(venue).bars_sealed(_end(date, 23)):
                     self._disk.rmdir(folder)  # if it is empty: before, the sink may be about to write there
-                for hour in sorted(fold.bar_hours(self._disk, folder)):
+                for hour in sorted(bar_hours(self._disk, folder)):
                     if self._at(venue).bars_sealed(_end(date, hour)):
                         use_agg = self._errand.use_agg(venue)
                         job = partial(fold.fold_bars, self._disk, venue, symbol, date, hour, use_agg)
@@ -201,7 +192,7 @@ class Run:
         if any(not part.name.endswith(".zst") for part in parts):  # an hour could not be folded
             return False
         if self._errand.date is None and self._disk.size(_reopened(venue, symbol, date)) is None:
-            unfinished = fold.bar_hours(self._disk, paths.bars_dir(venue, symbol, date))
+            unfinished = bar_hours(self._disk, paths.bars_dir(venue, symbol, date))
             return bool(unfinished) or self._disk.size(paths.checksum_file(venue, symbol, date)) is None
         if not Day(self._disk, venue, symbol, date).is_done():
             return True

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from procs.compactor import Config, compact
-from procs.compactor.work import Run
+from procs.compactor import Config
+from procs.compactor.work import Run, compact
 from shared import archive, lake, paths
 from shared.barfiles import bar_table
 from shared.errand import Errand
