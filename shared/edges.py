@@ -154,6 +154,7 @@ class Outlet:
         from.
         """
         for batch in self._pending:
+            self._writer.roll()  # a derived journal has no state
             data = self._writer.append(batch)
             self.counters["events_out"] += len(batch.events)
             for lane in self._lanes:

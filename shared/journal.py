@@ -101,7 +101,9 @@ def segment_path(folder: str, first: int) -> str:
 
 
 class Writer:
-    """Appends batches. Order of calls: `open` once, then `append`, `sync`, `trim` as often as needed, `close`."""
+    """Appends batches. Order of calls: `open` once, then `roll`; then `append`, `roll`, `sync`, `trim` as often as
+    needed; `close`.
+    """
 
     def __init__(
         self,
@@ -186,12 +188,19 @@ class Writer:
         self._current = first
         self._sizes[first] = self._file.size
 
+    def roll(self) -> None:
+        """Begins a segment where none is open or the current one is full.
+
+        To be called when the state covers what was appended and nothing beyond: what it counts too much would be held
+        after a crash and never written.
+        """
+        if self._file is None or self._file.size >= self._segment_bytes:
+            self._begin_segment()
+
     def append(self, batch: Batch) -> bytes:
         """One record, one ``write()``: received when it returns. Returns the bytes for the lanes. Raises OSError."""
-        assert batch.first == self.last + 1, "batches are appended in sequence, after open"
-        if self._file is None or self._file.size >= self._segment_bytes:
-            self._begin_segment()  # not in `open`: the state is the caller's, who has to recover it first
-        assert self._file is not None
+        assert self._file is not None, "the first append comes after roll"
+        assert batch.first == self.last + 1, "batches are appended in sequence"
         data = pack(batch, batch.first, len(batch.events) + 1)
         self._file.write(data)
         self._sizes[self._current] = self._file.size

@@ -1,4 +1,4 @@
-"""Who received what: every record whose ``write()`` to the source's journal was whole, and whether a power cut took it."""
+"""What was received: every record whose ``write()`` to the source's journal was whole, and what a power cut took of it."""
 
 from __future__ import annotations
 

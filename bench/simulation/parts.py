@@ -14,6 +14,7 @@ from procs.aggregator import Aggregator
 from procs.aggregator import Config as AggregatorConfig
 from procs.archiver import Archiver
 from procs.archiver import Config as ArchiverConfig
+from procs.ingest.core import Ingest
 from procs.parquet_sink import Config as SinkConfig
 from procs.parquet_sink import ParquetSink
 from shared.edges import Inlet, Outlet
@@ -22,10 +23,18 @@ from shared.paths import checkpoint_base, journal_dir
 from shared.runner import Context, Loop, Stage
 
 
+class Timed:
+    """A stage that is given a clock: the product's own are not."""
+
+    clock: SimClock
+
+
 @dataclass(frozen=True)
 class Rules:
     """The classes a history is played with: the product's own, or a mutant's."""
 
+    ingest: type[Ingest] = Ingest
+    source_writer: type[Writer] = Writer
     writer: type[Writer] = Writer
     reader: type[Reader] = Reader
     inlet: type[Inlet] = Inlet
@@ -175,9 +184,16 @@ def archiver(rules: Rules, settings: Settings) -> Callable[[Context], Stage]:
     return lambda context: rules.archiver(context, config)
 
 
-def aggregator(rules: Rules, settings: Settings) -> Callable[[Context], Stage]:
+def aggregator(rules: Rules, settings: Settings, clock: SimClock) -> Callable[[Context], Stage]:
     config = AggregatorConfig(lateness_ms=settings.lateness_ms)
-    return lambda context: rules.aggregator(context, config)
+
+    def make(context: Context) -> Stage:
+        found = rules.aggregator(context, config)
+        if isinstance(found, Timed):
+            found.clock = clock
+        return found
+
+    return make
 
 
 def sink(rules: Rules, settings: Settings) -> Callable[[Context], Stage]:

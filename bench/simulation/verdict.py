@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from bench.simulation.disk import Medium
+from bench.simulation.market import Market
 from shared import paths
 from shared.bars import Bars
 from shared.events import AggTrade, Bar, Batch, Feed, Quote, Rejected, Trade
@@ -89,6 +90,39 @@ def _folder(event: Trade | Quote | AggTrade | Feed | Rejected) -> str:
 def ids_once(received: list[Batch]) -> list[str]:
     seen = Counter((e.symbol, e.trade_id) for batch in received for e in batch.events if isinstance(e, Trade))
     return [f"trade {symbol} {one} was received {n} times" for (symbol, one), n in seen.items() if n > 1]
+
+
+def ids_known(received: list[Batch], market: Market) -> list[str]:
+    """From the first trade held on, every trade of the market is held, or listed as one that nobody has any more."""
+    held: dict[str, set[int]] = defaultdict(set)
+    for batch in received:
+        for event in batch.events:
+            if isinstance(event, Trade):
+                held[event.symbol].add(event.trade_id)
+    faults = []
+    listed = _unhealable(received)
+    for symbol, deals in market.deals.items():
+        first = min(held[symbol], default=1 << 62)
+        for deal in deals:
+            if deal.trade_id >= first and deal.trade_id not in held[symbol] and (symbol, deal.trade_id) not in listed:
+                faults.append(f"trade {symbol} {deal.trade_id} is neither held nor listed")
+        strangers = held[symbol] - {deal.trade_id for deal in deals}
+        faults += [f"trade {symbol} {one} never happened" for one in strangers]
+    return faults
+
+
+def _unhealable(received: list[Batch]) -> set[tuple[str, int]]:
+    listed = set()
+    for batch in received:
+        for event in batch.events:
+            if isinstance(event, Feed) and event.kind == "unhealable":
+                first, last = event.detail["first_id"], event.detail["last_id"]
+                listed |= {(symbol, one) for symbol in event.symbols for one in range(first, last + 1)}
+    return listed
+
+
+def unhealable_count(received: list[Batch]) -> int:
+    return len(_unhealable(received))
 
 
 def rows(medium: Medium) -> dict[tuple[str, int], Row]:

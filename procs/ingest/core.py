@@ -101,6 +101,7 @@ class Ingest:
         self._looked = mono - LOOK_NS
         if writer.cut_bytes:
             logger.warning(f"the journal's end was torn: {writer.cut_bytes} bytes cut; trades are fetched again")
+        self.recorder.roll()
         self.healer.begin(mono)
 
     def state(self) -> bytes:
@@ -256,6 +257,7 @@ class Ingest:
         is_live = self.time.known and not self._config.replay
         if is_live and mono - self.recorder.written >= TICK_NS:
             self.recorder.write([], self._reached(mono), mono)
+        self.recorder.roll()
         if mono - self._synced >= SYNC_NS:
             self.recorder.sync()
             self._synced = mono

@@ -80,6 +80,11 @@ class Recorder:
         if self._publisher is not None:
             self._publisher.send(self._topic, data)
 
+    def roll(self) -> None:
+        """A new segment where one is due; nothing may wait, for its state counts what was taken as written."""
+        if not self._events:
+            self.writer.roll()
+
     def sync(self) -> None:
         if self.is_dirty:
             self.writer.sync()

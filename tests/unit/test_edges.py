@@ -164,11 +164,12 @@ def test_the_lane_carries_the_bytes_of_the_journal(tmp_path: Path) -> None:
 def test_a_segment_begun_again_with_another_state_is_read_from_its_first_batch(tmp_path: Path) -> None:
     """A full disk lets the state be written and not the batch; a reader has looked meanwhile."""
     disk = Files(tmp_path)
-    Writer(disk, FOLDER, lambda: b"short")._begin_segment()
+    Writer(disk, FOLDER, lambda: b"short").roll()
     inlet = Inlet(Reader(disk, FOLDER), None, 0)
     assert taken(inlet) == []
     writer = Writer(disk, FOLDER, lambda: b"a longer one")
     writer.open()
+    writer.roll()
     for number in (1, 2, 3):
         writer.append(Batch(number, number, []))
     assert taken(inlet) == [1, 2, 3]

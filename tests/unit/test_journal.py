@@ -24,7 +24,11 @@ def writer(disk: Files, **options: int) -> Writer:
 
 
 def fill(w: Writer, batches: int, size: int = 3) -> list[bytes]:
-    return [w.append(Batch(w.last + 1, i, [trade(w.last + 1 + k) for k in range(size)])) for i in range(batches)]
+    sent = []
+    for i in range(batches):
+        w.roll()
+        sent.append(w.append(Batch(w.last + 1, i, [trade(w.last + 1 + k) for k in range(size)])))
+    return sent
 
 
 def test_what_was_appended_is_read_in_order_across_segments(tmp_path: Path) -> None:
@@ -124,6 +128,7 @@ def test_a_restart_without_batches_keeps_the_state(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     w = Writer(disk, FOLDER, lambda: b"recovered")
     w.open()
+    w.roll()
     w.append(Batch(1, 1, []))
     w.close()
     for _ in range(3):

@@ -83,6 +83,7 @@ class Scene:
         self.disk, self.clock = Told(root), FakeClock()
         self.source = Writer(self.disk, SOURCE, lambda: b"")
         self.source.open()
+        self.source.roll()
         self.loop = self.start()
 
     def start(self) -> Loop:
