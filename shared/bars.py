@@ -59,24 +59,23 @@ class Bars:
     def take(self, events: Iterable[Event]) -> None:
         """Adds events, in the order of their records."""
         for event in events:
-            kind = type(event)
-            if kind is Quote:
-                self._quote(event)  # type: ignore[arg-type]
-            elif kind is Trade:
-                self._trade(event)  # type: ignore[arg-type]
-            elif kind is AggTrade:
-                self._agg_trade(event)  # type: ignore[arg-type]
-            elif kind is Feed:
-                self._feed(event)  # type: ignore[arg-type]
+            if isinstance(event, Quote):
+                self._quote(event)
+            elif isinstance(event, Trade):
+                self._trade(event)
+            elif isinstance(event, AggTrade):
+                self._agg_trade(event)
+            elif isinstance(event, Feed):
+                self._feed(event)
 
     def add(self, event: Event) -> None:
         self.take((event,))
 
     def _quote(self, quote: Quote) -> None:
         series = self._series.get(quote.symbol) or self._begin(quote.symbol)
-        second = series.open.get(quote.ts // SECOND)
+        sec = quote.ts // SECOND
+        second = series.open.get(sec)
         if second is None:
-            sec = quote.ts // SECOND
             if self._closed is not None and sec < self._closed:
                 self.counters["late_quotes"] += 1
                 series.late_quote(quote, self._closed * SECOND)
@@ -95,13 +94,14 @@ class Bars:
         if not series.ids.add(one):
             self.counters["duplicates"] += 1
             return
-        second = series.open.get(trade.ts // SECOND)
-        if one > series.top and second is not None and (trade.trade_type is None or trade.trade_type == "MARKET"):
+        sec = trade.ts // SECOND
+        second = series.open.get(sec)
+        counted = trade.trade_type is None or trade.trade_type == "MARKET"
+        if second is not None and counted and one > series.top:  # as nearly all are: no hole filled, nothing late
             series.top = one
             second.take(one, one, price, qty, trade.side == "buy")
             return
-        counted = trade.trade_type is None or trade.trade_type == "MARKET"
-        self._place(series, trade.ts // SECOND, one, one, price, qty, trade.side == "buy", counted)
+        self._place(series, sec, one, one, price, qty, trade.side == "buy", counted)
 
     def _agg_trade(self, trade: AggTrade) -> None:
         if trade.source == "ws" and not self._use_agg:

@@ -21,19 +21,17 @@ def units(text: str) -> int:
     Takes ``(0|[1-9]\\d*)(\\.\\d{1,18})?`` in plain ASCII, at most MAX_CHARS of it, and raises ValueError otherwise.
     """
     whole, point, fraction = text.partition(".")
-    places = len(fraction)
     digits = whole + fraction
     if (
-        len(text) > MAX_CHARS
-        or not digits.isdecimal()
-        or not digits.isascii()
-        or not whole
-        or (whole[0] == "0" and len(whole) > 1)
-        or places > DIGITS
-        or (point and not places)
+        digits.isdecimal()
+        and digits.isascii()
+        and (whole == "0" or (whole and whole[0] != "0"))
+        and (fraction or not point)
+        and len(fraction) <= DIGITS
+        and len(text) <= MAX_CHARS
     ):
-        raise ValueError(f"no plain decimal number: {text[:MAX_CHARS]!r}")
-    return int(digits) * _SHIFT[places]
+        return int(digits) * _SHIFT[len(fraction)]
+    raise ValueError(f"no plain decimal number: {text[:MAX_CHARS]!r}")
 
 
 def to_float(number: int, scale: int = SCALE) -> float:
