@@ -20,6 +20,7 @@ from shared.files import Appender
 from shared.ids import Ids
 from shared.lines import line
 from shared.runner import Context, main
+from shared.schedule import file_interval_s
 
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second
@@ -29,13 +30,11 @@ BUFFER_BYTES = 1 << 20
 
 
 class Config(StageConfig, kw_only=True, frozen=True):
-    rotate_every_s: int = 60
-    """Seconds of record time in one file, a divisor of 3600: a new file starts, so that a crash costs at most one
-    open file.
-    """
+    rotate_every_s: int | None = None
+    """Seconds of record time in one file, a divisor of 3600; none: 60, and longer above a hundred symbols."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rotate_every_s <= 3600 or 3600 % self.rotate_every_s:
+        if self.rotate_every_s is not None and (self.rotate_every_s < 1 or 3600 % self.rotate_every_s):
             raise ValueError(f"rotate_every_s: {self.rotate_every_s} does not divide 3600")
 
 
@@ -60,8 +59,8 @@ class Archiver:
     def __init__(self, context: Context, config: Config) -> None:
         self._disk = context.disk
         self._venue = context.venue
-        self._every = config.rotate_every_s * paths.SECOND
-        self._every_s = config.rotate_every_s
+        self._every_s = config.rotate_every_s or file_interval_s(context.symbols)
+        self._every = self._every_s * paths.SECOND
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._open: dict[tuple[str, int], _Open] = {}
         self._closing: list[tuple[str, str]] = []

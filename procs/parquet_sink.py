@@ -23,6 +23,7 @@ from shared.config import StageConfig
 from shared.events import Bar, Batch, Feed
 from shared.files import TMP
 from shared.runner import Context, main
+from shared.schedule import file_interval_s
 from shared.tables import SCHEMA_VERSION
 
 FIRST_FLUSH = 5 * paths.SECOND
@@ -32,13 +33,15 @@ MOST_ROWS = 200_000
 
 
 class Config(StageConfig, kw_only=True, frozen=True):
-    flush_every_s: int = 60
-    """Seconds of record time between two flushes: what a reader of the Parquet files lags behind at most."""
+    flush_every_s: int | None = None
+    """Seconds of record time between two flushes, which readers lag behind; none: 60, and longer above a hundred
+    symbols.
+    """
     compression: Literal["snappy", "zstd", "lz4", "none"] = "snappy"
     """Codec of the open hours' files; compacted days are written with zstd."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.flush_every_s <= 3600:
+        if self.flush_every_s is not None and not 1 <= self.flush_every_s <= 3600:
             raise ValueError(f"flush_every_s: {self.flush_every_s} is not between 1 and 3600")
 
 
@@ -52,7 +55,7 @@ class ParquetSink:
     def __init__(self, context: Context, config: Config) -> None:
         self._disk = context.disk
         self._venue = context.venue
-        self._every = config.flush_every_s * paths.SECOND
+        self._every = (config.flush_every_s or file_interval_s(context.symbols)) * paths.SECOND
         self._compression = config.compression
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._rows: dict[Place, dict[int, Bar]] = defaultdict(dict)

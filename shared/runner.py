@@ -42,6 +42,8 @@ class Context(msgspec.Struct, frozen=True):
     disk: Disk
     streams: tuple[str, ...] = ()
     """What that journal's source records, as its entry in the pipeline file says; empty where it does not."""
+    symbols: int = 0
+    """How many symbols it records."""
 
     @property
     def checkpoint(self) -> str:
@@ -161,7 +163,8 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
             outlet = Outlet(setting.writer(own, lambda: b""), reader, setting.lanes(own), publisher, own)
         source = topology.source_of(setting.pipeline, edge.journal)
         venue, streams = topology.venue_of(setting.pipeline, edge.journal), source.options.get("streams", ())
-        context = Context(setting.name, edge.journal, venue, setting.disk, tuple(map(str, streams)))
+        symbols = len(source.options.get("symbols", ()))
+        context = Context(setting.name, edge.journal, venue, setting.disk, tuple(map(str, streams)), symbols)
 
         def inlet(position: int, folder: str = folder, inbox: Inbox | None = inbox) -> Inlet:
             return Inlet(Reader(setting.disk, folder), inbox, position)

@@ -31,6 +31,14 @@ class Schedule(msgspec.Struct, frozen=True):
         return self.every_s is not None and mono_ns - last_mono_ns >= self.every_s * 10**9
 
 
+def file_interval_s(symbols: int) -> int:
+    """Seconds in one file of the open hours where none are written down: a minute, and longer above a hundred symbols,
+    so that their files stay about as many.
+    """
+    wanted = 60 * max(1, -(-symbols // 100))
+    return next((seconds for seconds in (60, 120, 180, 300, 600, 900, 1800) if seconds >= wanted), 3600)
+
+
 def duration(text: object) -> int:
     """Seconds of ``90s``, ``5m``, ``2h``, ``1d``; ValueError says how to write one."""
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.schedule import file_interval_s
 from shared.topology import Pipeline
 from supervision.table import size
 
@@ -25,8 +26,9 @@ KEPT_FILES = 24 + 1 + 2 + 2
 def forecast(pipeline: Pipeline) -> dict[str, Any]:
     """Symbols, files and bytes a day."""
     symbols = sum(_count(node.options.get("symbols")) for node in pipeline.section("sources"))
-    rotate = _least(pipeline, "archiver", "rotate_every_s", 60)
-    flush = _least(pipeline, "parquet_sink", "flush_every_s", 60)
+    usual = file_interval_s(symbols)
+    rotate = _least(pipeline, "archiver", "rotate_every_s", usual)
+    flush = _least(pipeline, "parquet_sink", "flush_every_s", usual)
     open_files = symbols * OPEN_HOURS * (3600 // rotate + 3600 // flush)
     low, high = (_bytes(symbols, trades, quotes) for trades, quotes in (QUIET, BUSY))
     return {

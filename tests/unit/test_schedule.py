@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.schedule import Schedule, duration, time_of_day
+from shared.schedule import Schedule, duration, file_interval_s, time_of_day
 
 HOUR = 3600 * 10**9
 DAY = 24 * HOUR
@@ -60,3 +60,9 @@ def test_a_machine_that_was_off_at_that_time_runs_it_once_later() -> None:
     day = 20_000 * DAY
     assert night.daily_due(day, day + 5 * DAY)
     assert not night.daily_due(day + 5 * DAY, day + 5 * DAY + HOUR)
+
+
+def test_files_of_the_open_hours_grow_with_the_number_of_symbols() -> None:
+    found = [file_interval_s(symbols) for symbols in (0, 3, 100, 101, 500, 1500, 10_000)]
+    assert found == [60, 60, 60, 120, 300, 900, 3600]
+    assert all(3600 % seconds == 0 for seconds in found)
