@@ -34,6 +34,7 @@ class Manners:
     late_start: float = 0.0
     slow: float = 0.0
     shutdown: float = 0.0
+    hide: float = 0.0
 
 
 @dataclass
@@ -62,6 +63,8 @@ class Exchange:
         self._market, self._clock, self._chance = market, clock, chance
         self.manners = manners
         self.connections: dict[int, Connection] = {}
+        self.hidden: set[tuple[str, int]] = set()
+        """Trades that REST will never give."""
         self._pending: list[Pending] = []
 
     def leave(self) -> None:
@@ -87,6 +90,10 @@ class Exchange:
     def happened(self, news: Sequence[Deal | Top]) -> None:
         """The market's news goes to whoever subscribed."""
         for event in news:
+            if isinstance(event, Deal) and self._chance.random() < self.manners.hide:
+                self.hidden.add((event.symbol, event.trade_id))
+                if self._chance.random() < 0.5:
+                    continue
             stream = f"{event.symbol.lower()}@{'trade' if isinstance(event, Deal) else 'bookTicker'}"
             frame = self._frame(stream, event)
             for connection in self.connections.values():
@@ -178,7 +185,8 @@ class Exchange:
         last = min(first + limit - 1, newest.trade_id)
         if chance.random() < self.manners.short:
             last = min(last, first + chance.randrange(3))
-        return [deal for one in range(first, last + 1) if (deal := self._market.deal(symbol, one)) is not None]
+        found = (self._market.deal(symbol, one) for one in range(first, last + 1))
+        return [deal for deal in found if deal is not None and (symbol, deal.trade_id) not in self.hidden]
 
 
 def _rest(deal: Deal) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class World:
             lane.is_cut = self.chance.random() < 0.4
 
     def _clock_steps(self) -> None:
-        self.clock.step(int(self.chance.choice((-3600, -1, 0.4)) * SECOND))
+        self.clock.step(self.chance.choice((-3600, -1, 1, 3600, 86_400)) * SECOND)
 
     def _sleeps(self) -> None:
         self.clock.suspend(self.chance.randrange(100, 8000) * MS)
@@ -263,7 +263,12 @@ class World:
 
 def _manners(chance: Random) -> Manners:
     """Each kind of bad behaviour is absent, rare or frequent in a history."""
-    often = {"hang_up": (0, 0.002, 0.02), "shutdown": (0, 0.001, 0.01), "garbage": (0, 0.005, 0.05)}
+    often = {
+        "hang_up": (0, 0.002, 0.02),
+        "shutdown": (0, 0.001, 0.01),
+        "garbage": (0, 0.005, 0.05),
+        "hide": (0, 0, 0.03),
+    }
     return Manners(**{f.name: chance.choice(often.get(f.name, (0, 0.02, 0.2))) for f in fields(Manners)})
 
 

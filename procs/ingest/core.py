@@ -25,7 +25,7 @@ from procs.ingest.recorder import Recorder
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
-from shared.events import Bar, Batch, Feed
+from shared.events import Batch, Feed, Quote
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import Answer, RestError
@@ -157,7 +157,7 @@ class Ingest:
             link.slot.ended = True
         if not link.closing:
             logger.info(f"connection {number} ended: {code} {reason}".rstrip())
-        self.intake.release(link)
+        self.intake.release(link, self.moment(mono, link))
         self._note_coverage("closed")
 
     def frames(self, number: int, frames: Sequence[bytes], wall: int, mono: int) -> None:
@@ -224,8 +224,8 @@ class Ingest:
             return highest
         if self.time.known:
             return max(highest, self.time.now(mono))
-        # Never measured and no trade yet: the events' own stamps are all there is.
-        return max((e.ts for e in self.recorder.events if not isinstance(e, Bar)), default=0)
+        # Never measured and no trade yet: the stamps of quotes that waited in vain are all there is.
+        return max((e.ts for e in self.recorder.events if isinstance(e, Quote)), default=0)
 
     def _now(self) -> int:
         """Venue time for what happens now."""
@@ -252,6 +252,10 @@ class Ingest:
         self.links.running = self.healer.may_connect and not self.paused and not self._draining
         self._actions += self.links.turn(mono)
         self._actions += self.healer.asker.take()
+        if self.time.known and not self._config.replay:
+            for link in self.links.links.values():
+                if link.early:
+                    self.intake.release(link, self.time.now(mono))
         self._end()
         self.flush(mono)
         is_live = self.time.known and not self._config.replay

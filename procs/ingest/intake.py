@@ -2,6 +2,8 @@
 
 A trade and a futures quote carry their time. A spot quote has none: it gets our estimate of the venue's clock at
 receipt, never below the highest venue time that came over its connection; of a recording exactly that highest time.
+Where no venue time is known yet, quotes wait for one: this machine's clock may be a day off, and the time of a journal
+never goes back.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from procs.ingest.core import Ingest
 
 MOST_EARLY: Final = 10_000
+EARLY_NS: Final = 10_000_000_000
+"""A connection over which no venue time came for so long, and none over REST, has only this machine's clock."""
 KIND: Final = {Trade: "trade", Quote: "quote", AggTrade: "agg_trade"}
 
 
@@ -40,6 +44,8 @@ class Intake:
         """Takes what one read held; returns the kinds of data among it."""
         estimate = self._time.now(mono)
         kinds: set[type] = set()
+        if link.early and estimate:
+            self.release(link, estimate)
         parse, take, add = self._parse, self._take, self._recorder.add
         self.counters["events_in"] += len(frames)
         for frame in frames:
@@ -57,7 +63,7 @@ class Intake:
         if type(event) is Quote:
             if event.ts_event is not None:
                 self._heed(link, event.ts, event.ts_sent, mono)
-            elif not self._stamp(link, event, estimate):
+            elif not self._stamp(link, event, estimate, mono):
                 return False
             is_new = self._books[event.symbol].is_new_quote(event.update_id)
         elif type(event) is Trade:
@@ -77,19 +83,16 @@ class Intake:
             self.counters["duplicates"] += 1
         return is_new
 
-    def _stamp(self, link: Link, quote: Quote, estimate: int) -> bool:
+    def _stamp(self, link: Link, quote: Quote, estimate: int, mono: int) -> bool:
         """Gives a quote its time; False where it has to wait for one."""
-        if not self._replay:
-            quote.ts = max(estimate, link.high) or quote.ts_recv
-        elif link.high:
-            quote.ts = link.high
-        else:
-            link.early.append(quote)
-            if len(link.early) >= MOST_EARLY:  # quotes alone never bring a time
-                link.high = self._ingest.healer.venue_ts or quote.ts_recv
-                self.release(link)
-            return False
-        return True
+        quote.ts = link.high if self._replay else max(estimate, link.high)
+        if quote.ts:
+            return True
+        link.early.append(quote)
+        is_hopeless = not self._replay and link.opened is not None and mono - link.opened > EARLY_NS
+        if len(link.early) >= MOST_EARLY or is_hopeless:  # quotes alone never bring a time
+            self.release(link, self._ingest.healer.venue_ts or quote.ts_recv)
+        return False
 
     def _heed(self, link: Link, ts: int, sent: int | None, mono: int) -> None:
         """A venue time came over a link: is it to be believed, how far does it move the link's own? Raises Reject."""
@@ -98,7 +101,7 @@ class Intake:
             if latest > link.high:
                 link.high = latest
                 if link.early:
-                    self.release(link)
+                    self.release(link, latest)
             return
         if link.last and not -DAY_NS <= latest - link.last <= DAY_NS:
             link.implausible += 1
@@ -107,11 +110,15 @@ class Intake:
         link.last, link.implausible = latest, 0
         if latest > link.high and self._time.believes(latest, mono):
             link.high = latest
+            if link.early:
+                self.release(link, latest)
 
-    def release(self, link: Link) -> None:
-        """Quotes of a recording that came before any time did get the first one."""
+    def release(self, link: Link, ts: int) -> None:
+        """Quotes that came before any time did get this one; without one they are dropped."""
         early, link.early = link.early, []
+        if self._replay:
+            link.high = max(link.high, ts)
         for quote in early:
-            if link.high and self._books[quote.symbol].is_new_quote(quote.update_id):
-                quote.ts = link.high
+            if ts and self._books[quote.symbol].is_new_quote(quote.update_id):
+                quote.ts = ts if self._replay else max(ts, self._recorder.ts)
                 self._recorder.add(quote)
