@@ -182,6 +182,8 @@ async def _open_picows(
         raise ConnectFailed(f"HTTP {status}" if status else _plain(error), status) from None
     except TimeoutError:
         raise ConnectFailed("no websocket handshake") from None
+    if half.transport is None:  # picows returns as if all were well when the socket is lost during the handshake
+        raise ConnectFailed("connection lost during the handshake")
     return half
 
 
@@ -229,8 +231,20 @@ class _Websockets:
 async def _open_websockets(
     url: str, received: Received, closed: Closed, proxy: str | None, context: ssl.SSLContext | None
 ) -> Socket:
+    from websockets.asyncio.client import ClientConnection
     from websockets.asyncio.client import connect as websockets_connect
     from websockets.exceptions import InvalidStatus, WebSocketException
+    from websockets.protocol import State
+
+    class Connection(ClientConnection):
+        _is_leaving = False
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.protocol.state is State.CLOSING and not self._is_leaving:
+                # It would wait for ever for a server that says goodbye, or talks nonsense, and then stays.
+                self._is_leaving = True
+                asyncio.get_running_loop().call_later(CLOSE_S, self.transport.abort)
 
     class Connect(websockets_connect):
         def process_redirect(self, exc: Exception) -> Exception | str:
@@ -248,6 +262,7 @@ async def _open_websockets(
             close_timeout=CLOSE_S,
             max_size=MAX_MESSAGE,
             max_queue=1024,
+            create_connection=Connection,
             **more,
         )
     except InvalidStatus as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -124,7 +125,7 @@ STRANGE = [
     b'{"e":"trade","s":"BTCUSDT"}',
     b" " * (1 << 20) + trade(),
 ]
-TRADES: list[dict[str, object]] = [
+TRADES: list[dict[str, Any]] = [
     {"s": "BTCUSDT"},
     {"s": "../../x"},
     {"e": "aggTrade"},
@@ -136,7 +137,7 @@ TRADES: list[dict[str, object]] = [
     *({"p": bad} for bad in (*NO_NUMBERS, 1.5, None, True)),
     {"q": "-0.1"},
 ]
-QUOTES: list[dict[str, object]] = [
+QUOTES: list[dict[str, Any]] = [
     {"b": "NaN"},
     {"B": "-1.0"},
     {"a": None},

@@ -1,0 +1,454 @@
+"""Both websocket clients against servers that keep to the protocol, and against servers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import ssl
+import struct
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+
+import pytest
+
+from shared import ws
+
+pytestmark = [
+    pytest.mark.parametrize("implementation", ["picows", "websockets"]),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+TEXT, BINARY, CLOSE, PING, PONG, MORE = 1, 2, 8, 9, 10, 0
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _is_installed(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ws, "CLOSE_S", 0.1)
+    if implementation not in ws.IMPLEMENTATIONS:
+        pytest.skip(f"{implementation} is not installed here")
+
+
+def frame(payload: bytes, kind: int = TEXT, fin: bool = True, first: int = 0) -> bytes:
+    head = bytes([(0x80 if fin else 0) | first | kind])
+    if len(payload) < 126:
+        return head + bytes([len(payload)]) + payload
+    if len(payload) < 65536:
+        return head + bytes([126]) + struct.pack(">H", len(payload)) + payload
+    return head + bytes([127]) + struct.pack(">Q", len(payload)) + payload
+
+
+def goodbye(code: int, reason: str = "") -> bytes:
+    return frame(struct.pack(">H", code) + reason.encode(), CLOSE)
+
+
+async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Takes the handshake; returns what was asked."""
+    asked = await reader.readuntil(b"\r\n\r\n")
+    key = next(
+        line.split(b":")[1].strip() for line in asked.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")
+    )
+    proof = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+    writer.write(b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\n")
+    return asked
+
+
+async def heard(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """One small masked frame of the client."""
+    first, second = await reader.readexactly(2)
+    mask = await reader.readexactly(4)
+    payload = await reader.readexactly(second & 0x7F)
+    return first & 0xF, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+class Client:
+    """What a connection brought."""
+
+    def __init__(self, implementation: str) -> None:
+        self.implementation = implementation
+        self.messages: list[bytes] = []
+        self.ended: list[tuple[int, str]] = []
+
+    async def open(self, port: int, scheme: str = "ws", context: ssl.SSLContext | None = None) -> ws.Socket:
+        return await ws.connect(
+            f"{scheme}://localhost:{port}/stream?streams=a@trade",
+            self.messages.append,
+            lambda code, reason: self.ended.append((code, reason)),
+            implementation=self.implementation,
+            context=context,
+        )
+
+    async def end(self, within_s: float = 8.0) -> tuple[int, str]:
+        until = time.monotonic() + within_s
+        while not self.ended:
+            assert time.monotonic() < until, f"still open after {within_s} s"
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert len(self.ended) == 1, "the end is told once"
+        return self.ended[0]
+
+
+def against(
+    serve: Serve, work: Callable[[int], Coroutine[None, None, None]], context: ssl.SSLContext | None = None
+) -> None:
+    """Runs `work` with the port of a server that treats each connection with `serve`."""
+
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def main() -> None:
+        server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=context)
+        try:
+            async with asyncio.timeout(30):
+                await work(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+
+
+def bad(data: bytes, then_wait: bool = True) -> Serve:
+    """A server that shakes hands and then sends `data`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.write(data)
+        await writer.drain()
+        if then_wait:
+            await reader.read()
+
+    return serve
+
+
+# --- the protocol ---
+
+
+def test_messages_arrive_whole_in_order_and_before_the_end(implementation: str) -> None:
+    sent = [b"x" * size for size in (0, 1, 125, 126, 65535, 65536, 1 << 20)] + [b'{"n":%d}' % n for n in range(5000)]
+    half = len(sent[-1]) // 2
+    parts = (
+        frame(sent[-1][:half], fin=False)
+        + frame(b"", MORE, fin=False)
+        + frame(b"p", PING)
+        + frame(sent[-1][half:], MORE)
+    )
+    data = b"".join(map(frame, sent[:-1])) + parts + goodbye(1000, "ended")
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port)
+        assert await client.end() == (1000, "ended")
+        assert client.messages == sent
+
+    against(bad(data), work)
+
+
+def test_what_is_sent_arrives_pings_are_answered_and_no_compression_is_offered(implementation: str) -> None:
+    got: list[tuple[int, bytes]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await accept(reader, writer)
+        assert asked.startswith(b"GET /stream?streams=a@trade HTTP/1.1")
+        assert b"extensions" not in asked.lower()
+        writer.write(frame(b"1234", PING))
+        got.extend([await heard(reader), await heard(reader), await heard(reader)])
+        writer.write(goodbye(1001))
+        await reader.read()
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        socket = await client.open(port)
+        socket.send(b'{"method":"SUBSCRIBE"}')
+        socket.send(b"second")
+        assert (await client.end())[0] == 1001
+        socket.send(b"too late")
+        socket.close()
+        assert sorted(got) == sorted([(TEXT, b'{"method":"SUBSCRIBE"}'), (TEXT, b"second"), (PONG, b"1234")])
+
+    against(serve, work)
+
+
+def test_a_server_that_never_answers_a_goodbye_is_left(implementation: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        await asyncio.sleep(10)
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        socket = await client.open(port)
+        begun = time.monotonic()
+        socket.close()
+        socket.close()
+        await client.end()
+        assert time.monotonic() - begun < 1
+
+    against(serve, work)
+
+
+def test_what_is_under_way_at_our_goodbye_still_comes(implementation: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        assert (await heard(reader))[0] == CLOSE
+        writer.write(frame(b"last") + goodbye(1000))
+        await writer.drain()
+        await reader.read()
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        (await client.open(port)).close()
+        await client.end()
+        assert client.messages == [b"last"]
+
+    against(serve, work)
+
+
+# --- enemies ---
+
+ENEMIES = {
+    "random bytes": bytes(range(256)) * 20,
+    "unknown opcode": frame(b"x", 5),
+    "masked": b"\x81\x81\x00\x00\x00\x00x",
+    "reserved bit": frame(b"x", TEXT, first=0x40),
+    "length of 2^62": b"\x81\x7f" + struct.pack(">Q", 2**62) + b"x" * 1000,
+    "a megabyte and one": frame(b"x" * ((1 << 20) + 1)),
+    "fragments without end": frame(b"x" * 70000, fin=False) + frame(b"x" * 70000, MORE, fin=False) * 20,
+    "continuation of nothing": frame(b"x", MORE),
+    "fragment within fragments": frame(b"x", fin=False) + frame(b"y"),
+    "fragmented ping": frame(b"x", PING, fin=False),
+    "long ping": b"\x89\x7e" + struct.pack(">H", 200) + b"x" * 200,
+    "close of one byte": frame(b"\x03", CLOSE),
+    "close with a forbidden code": goodbye(1005),
+    "close that is no text": frame(struct.pack(">H", 1000) + b"\xff\xfe", CLOSE),
+}
+
+
+@pytest.mark.parametrize("enemy", ENEMIES)
+def test_a_server_that_breaks_the_protocol_is_left(implementation: str, enemy: str) -> None:
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port)
+        code, _ = await client.end()
+        assert code != 1000
+        assert client.messages in ([], [b"good"]), "nothing behind an error counts"
+
+    against(bad(frame(b"good") + ENEMIES[enemy] + frame(b"never")), work)
+
+
+def test_an_unfinished_fragment_and_a_cut_are_a_lost_connection(implementation: str) -> None:
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port)
+        assert await client.end() == (ws.LOST, "connection lost")
+        assert client.messages == []
+
+    against(bad(frame(b"half", fin=False), then_wait=False), work)
+
+
+def test_a_half_open_connection_is_noticed(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ws, "PING_S", 0.2)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        await asyncio.sleep(20)  # reads no ping, answers none
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        begun = time.monotonic()
+        await client.open(port)
+        code, _ = await client.end()
+        assert code != 1000
+        assert time.monotonic() - begun < 5
+
+    against(serve, work)
+
+
+def test_single_bytes_are_put_together(implementation: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        for byte in frame(b"one") + frame(b"two" * 50) + goodbye(1000):
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        await reader.read()
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port)
+        assert (await client.end())[0] == 1000
+        assert client.messages == [b"one", b"two" * 50]
+
+    against(serve, work)
+
+
+# --- no connection at all ---
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 451, 503])
+def test_a_refusal_gives_its_status(implementation: str, status: int) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\nnope" % status)
+        await writer.drain()
+        await reader.read()
+
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed) as refusal:
+            await Client(implementation).open(port)
+        assert refusal.value.status == status
+
+    against(serve, work)
+
+
+def test_a_redirect_is_not_followed(implementation: str) -> None:
+    asked = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        port = writer.get_extra_info("sockname")[1]
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:%d/x\r\nContent-Length: 0\r\n\r\n" % port)
+        await writer.drain()
+        await reader.read()
+
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed):
+            await Client(implementation).open(port)
+        assert len(asked) == 1
+
+    against(serve, work)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Yes\r\n\r\n", b"\x00" * 100_000, b"SSH-2.0-x\r\n\r\n"])
+def test_a_server_of_something_else_is_no_venue(implementation: str, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed):
+            await Client(implementation).open(port)
+
+    against(serve, work)
+
+
+def test_a_server_that_never_answers_is_given_up(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ws, "OPEN_S", 0.3)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(20)
+
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed):
+            await Client(implementation).open(port)
+
+    against(serve, work)
+
+
+def test_a_connection_lost_during_the_handshake_is_no_connection(implementation: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed):
+            await Client(implementation).open(port)
+
+    against(serve, work)
+
+
+def test_nobody_there_is_said(implementation: str) -> None:
+    async def main() -> None:
+        with pytest.raises(ws.ConnectFailed) as refusal:
+            await Client(implementation).open(1)
+        assert refusal.value.status is None
+
+    asyncio.run(main())
+
+
+def test_a_proxy_in_the_environment_is_not_used(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "socks_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port)
+        await client.end()
+        assert client.messages == [b"direct"]
+
+    against(bad(frame(b"direct") + goodbye(1000)), work)
+
+
+# --- certificates ---
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Self-signed ones for localhost, for another name, and one that is over."""
+    folder = tmp_path_factory.mktemp("certificates")
+    for name, host, days in (("good", "localhost", "+1"), ("other", "example.org", "+1"), ("over", "localhost", "-1")):
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem", "-subj", f"/CN={host}"]
+        command += ["-addext", f"subjectAltName=DNS:{host}"]
+        command += (
+            ["-days", "1"] if days == "+1" else ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"]
+        )
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=20)
+        except FileNotFoundError:
+            pytest.skip("no openssl to make certificates with")
+        if done.returncode and days == "+1":
+            pytest.skip("this openssl makes no such certificates")
+    return folder
+
+
+def server_context(folder: Path, name: str) -> ssl.SSLContext:
+    if not (folder / f"{name}.pem").exists():
+        pytest.skip("this openssl makes no certificates of the past")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    return context
+
+
+def test_a_certificate_nobody_signed_is_refused(implementation: str, certificates: Path) -> None:
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed):
+            await Client(implementation).open(port, "wss")
+
+    against(bad(frame(b"secret")), work, server_context(certificates, "good"))
+
+
+@pytest.mark.parametrize("name", ["other", "over"])
+def test_a_trusted_certificate_of_another_name_or_time_is_refused(
+    implementation: str, certificates: Path, name: str
+) -> None:
+    server = server_context(certificates, name)
+    trusting = ssl.create_default_context(cafile=certificates / f"{name}.pem")
+
+    async def work(port: int) -> None:
+        with pytest.raises(ws.ConnectFailed):
+            await Client(implementation).open(port, "wss", trusting)
+
+    against(bad(frame(b"secret")), work, server)
+
+
+def test_a_trusted_certificate_is_accepted(implementation: str, certificates: Path) -> None:
+    trusting = ssl.create_default_context(cafile=certificates / "good.pem")
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port, "wss", trusting)
+        assert (await client.end())[0] == 1000
+        assert client.messages == [b"hello"]
+
+    against(bad(frame(b"hello") + goodbye(1000)), work, server_context(certificates, "good"))
