@@ -194,9 +194,11 @@ class Shell:
             self._opening[link].cancel()
 
     async def _connect(self, wish: Connect) -> None:
-        link = wish.link
+        link, over = wish.link, False
 
         def closed(code: int, reason: str) -> None:
+            nonlocal over
+            over = True
             self._sockets.pop(link, None)
             self._take_safely()
             self._guard(lambda: self.core.closed(link, code, reason, time.time_ns(), time.monotonic_ns()))
@@ -212,6 +214,8 @@ class Shell:
             raise
         finally:
             self._opening.pop(link, None)
+        if over:  # it ended before we came to look at it
+            return
         self._sockets[link] = socket
         self.core.opened(link, time.time_ns(), time.monotonic_ns())
 
