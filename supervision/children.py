@@ -83,10 +83,17 @@ class Child:
         return escape(lines[-1]) if lines else ""
 
 
-def last_error(log: Path, since: int) -> str:
+def last_error(log: Path, since: int, levels: Sequence[str] = ("ERROR",)) -> str:
     """What a stage wrote as its last error, behind the first ``since`` bytes of its log."""
-    found = [line for line in _tail(log, since) if line[24:32].strip() == "ERROR"]
+    found = [line for line in _tail(log, since) if line[24:32].strip() in levels]
     return escape(found[-1][32:]) if found else ""
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _tail(path: Path, since: int) -> list[str]:

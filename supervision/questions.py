@@ -14,6 +14,7 @@ import duckdb
 from shared import lake
 from supervision.table import columns
 
+REPORTED = ("venue", "symbol", "date", "verdict", "trades", "trades_missing", "quotes", "bars", "bars_differ", "issue")
 SHOWN_ROWS = 1000
 """On a terminal; JSON holds every row."""
 
@@ -58,18 +59,16 @@ def prompt(root: Path, as_json: bool) -> int:
 
 
 def report(root: Path, as_json: bool) -> int:
-    """The newest certificate of each symbol, in a line."""
+    """The newest certificate of each symbol, in a line. Exit code 1 unless there are some and all are right."""
     found = _newest(root / "quality")
     if as_json:
         print(json.dumps(found))
     elif not found:
         print("the validator has said nothing yet: python -m procs.validator --help")
     else:
-        keys = list(
-            dict.fromkeys(key for one in found for key, value in one.items() if not isinstance(value, dict | list))
-        )
+        keys = [key for key in REPORTED if any(key in one for one in found)]
         print(columns(keys, [[_text(one.get(key)) for key in keys] for one in found]))
-    return 0 if found else 1
+    return 0 if found and all(one.get("verdict") == "right" for one in found) else 1
 
 
 def _newest(quality: Path) -> list[dict[str, Any]]:

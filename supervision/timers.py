@@ -20,6 +20,7 @@ from shared.lifecycle import FIRST_DELAY, LONGEST_DELAY, SECOND, Moment
 from shared.schedule import Schedule
 from shared.topology import Node
 from supervision import machine
+from supervision.children import last_error, size_of
 from supervision.watched import Process, Spawn
 
 FOLDS_EVERY = {"compactor": 180}
@@ -33,14 +34,17 @@ class Batch:
     """One entry under ``batches``."""
 
     def __init__(
-        self, node: Node, command: Sequence[str], said: Path, spawn: Spawn, now: Moment, last_wall: int
+        self, node: Node, command: Sequence[str], lake: Path, spawn: Spawn, now: Moment, last_wall: int
     ) -> None:
         self.node = node
         self.name = node.name
         self.schedule = self._with_folding(config.schedule(node))
         self.process: Process | None = None
         self.exit_code: int | None = None
-        self._command, self._said, self._spawn = command, said, spawn
+        self._command, self._spawn = command, spawn
+        self._said = lake / "run" / "said" / f"{node.name}.txt"
+        self._log = lake / "logs" / f"{node.run}.log"  # by hand or by timer, it writes the same log
+        self._log_from = 0
         self._begun = now.mono
         self._first = now.mono + FIRST_RUN if node.run in FOLDS_EVERY else None
         self._last_wall = last_wall
@@ -69,6 +73,7 @@ class Batch:
     def start(self, now: Moment) -> None:
         self._begun, self._last_wall = now.mono, now.wall
         self._first = self._again = None
+        self._log_from = size_of(self._log)
         try:
             self.process = self._spawn(self._command, self._said)
             logger.debug("{} starts (process {})", self.name, self.process.pid)
@@ -85,7 +90,7 @@ class Batch:
                 logger.error("{} has run for six hours; killed", self.name)
                 self.process.kill()
             return
-        words = self.process.last_words()
+        words = last_error(self._log, self._log_from, ("WARNING", "ERROR")) or self.process.last_words()
         self.process, changed, self.exit_code = None, code != self.exit_code, code
         if code in (0, 1, 2):
             self._deaths = 0
@@ -129,10 +134,10 @@ class Timers:
         self._lake = lake
         self._file = lake / "run" / "batches.json"
         self._held = False
-        last, said = self._remembered(), lake / "run" / "said"
+        last = self._remembered()
         self.batches = [
             # One that never ran is not late: its first time of day is the next one.
-            Batch(node, command(node), said / f"{node.name}.txt", spawn, now, last.get(node.name, now.wall))
+            Batch(node, command(node), lake, spawn, now, last.get(node.name, now.wall))
             for node in nodes
         ]
 

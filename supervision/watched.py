@@ -16,7 +16,7 @@ from shared.lifecycle import SECOND, Do, Life, State
 from shared.logs import escape
 from shared.topology import Node
 from supervision import machine
-from supervision.children import last_error
+from supervision.children import last_error, size_of
 
 RATE_BEATS = 10
 """Events a second are taken over so many heartbeats."""
@@ -133,7 +133,7 @@ class Watched:
 
     def _start(self, now: int) -> None:
         self._flows = False
-        self._log_from = self._log.stat().st_size if self._log.exists() else 0
+        self._log_from = size_of(self._log)
         try:
             self.process = self._spawn(self._command, self._said)
         except OSError as error:  # no memory, no descriptors, full disk: as if it had died at once

@@ -151,6 +151,18 @@ def test_report_without_a_validator_s_word_says_so(lake: FakeMesh) -> None:
     assert done.returncode == 1 and "has said nothing yet" in done.stdout
 
 
+def test_report_shows_the_newest_certificates_and_fails_with_them(lake: FakeMesh) -> None:
+    folder = lake.lake / "quality" / "binance" / "SOLUSDT"
+    folder.mkdir(parents=True)
+    (folder / "2025-10-19.json").write_text(json.dumps({"verdict": "wrong", "trades": 1}))
+    (folder / "2025-10-20.json").write_text(json.dumps({"verdict": "right", "trades": 3}))
+    done = lake.cli("report")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split() == ["binance", "SOLUSDT", "2025-10-20", "right", "3"]
+    (folder / "2025-10-20.json").write_text(json.dumps({"verdict": "wrong"}))
+    assert lake.cli("report", "--json").returncode == 1
+
+
 @pytest.mark.parametrize("kind", ["systemd", "launchd", "windows"])
 def test_service_prints_a_file_for_each_system(kind: str, tmp_path: Path) -> None:
     done = command("service", kind, "--config", str(tmp_path / "p.yml"))

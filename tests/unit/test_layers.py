@@ -77,7 +77,7 @@ DOORS = {
     "polars": {"shared/lake.py", "procs/compactor/", "procs/validator/"},
     "zstandard": {"shared/archive.py", "procs/emulator/", "procs/compactor/", "procs/backfill/"},
     "psutil": {"supervision/"},
-    "rich": {"supervision/", "procs/validator/"},
+    "rich": {"supervision/", "procs/validator/", "procs/backfill/"},
 }
 """The only modules that may import a package."""
 
