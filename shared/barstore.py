@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 
 from shared import paths
-from shared.barfiles import BAR_SCHEMA
+from shared.archive import is_date
+from shared.barfiles import BAR_SCHEMA, starts
 from shared.files import Disk
 
 
@@ -47,3 +53,72 @@ def of_hour(rows: pa.Table, date: str, hour: int, inside: bool = True) -> pa.Tab
     times = rows.column("window_start").cast(pa.int64())
     within = pc.and_(pc.greater_equal(times, start), pc.less(times, start + paths.HOUR // 1000))
     return rows.filter(within if inside else pc.invert(within)).combine_chunks()
+
+
+def bar_days(disk: Disk, venue: str, symbol: str) -> list[str]:
+    """The days of which bars are stored."""
+    names = disk.list(f"parquet/{venue}/{paths.safe(symbol)}")
+    closed = {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
+    return sorted(filter(is_date, closed.union(open_days(disk, venue, symbol))))
+
+
+def open_days(disk: Disk, venue: str, symbol: str) -> list[str]:
+    """The days whose bars still lie in a folder."""
+    top = f"parquet/{venue}/{paths.safe(symbol)}"
+    found = (
+        "-".join(name.rpartition("=")[2] for name in (year, month, day))
+        for year in disk.list(top)
+        if year.startswith("year=")
+        for month in disk.list(f"{top}/{year}")
+        for day in disk.list(f"{top}/{year}/{month}")
+    )
+    return [date for date in found if is_date(date)]
+
+
+class Stored:
+    """The rows of a day as they stand, hour by hour; the day's one file is read once."""
+
+    def __init__(self, disk: Disk, venue: str, symbol: str, date: str) -> None:
+        self._disk, self._date = disk, date
+        self._of = (venue, symbol, date)
+        self._day: list[pa.Table | None] = []
+
+    def hour(self, hour: int) -> tuple[pa.Table, list[str]]:
+        """The rows of the hour, and the files that cannot be read."""
+        for _ in range(_LOOKS):
+            try:
+                return self._hour(hour)
+            except FileNotFoundError:  # replaced while we looked
+                continue
+        return BAR_SCHEMA.empty_table(), []
+
+    def _hour(self, hour: int) -> tuple[pa.Table, list[str]]:
+        files = bar_files(self._disk, *self._of)
+        found = {path: read_bars(self._disk, path) for path in files.get(hour, [])}
+        if None in files:
+            self._day = self._day or [read_bars(self._disk, files[None][0])]
+            found[files[None][0]] = self._day[0]
+        tables = [of_hour(table, self._date, hour) for table in found.values() if table is not None]
+        unreadable = [path for path, table in found.items() if table is None]
+        return pa.concat_tables([BAR_SCHEMA.empty_table(), *tables]), unreadable
+
+    def forget(self) -> None:
+        """Reads the day's file once more when it is asked again."""
+        self._day = []
+
+
+_LOOKS = 3
+
+
+def by_second(rows: pa.Table, until: int) -> dict[int, dict[str, Any]]:
+    """The rows of seconds that end by `until`, by when they start, in nanoseconds."""
+    values = rows.drop_columns(["window_start"]).to_pylist()
+    pairs = zip(starts(rows), values, strict=True)
+    return {start: row for start, row in pairs if start + paths.SECOND <= until}
+
+
+def rows_hash(rows: pa.Table) -> str:
+    """The same for the same rows, wherever they stand."""
+    text = io.BytesIO()
+    pyarrow.csv.write_csv(rows.sort_by("window_start"), text)
+    return hashlib.sha256(text.getvalue()).hexdigest()

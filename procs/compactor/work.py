@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -12,7 +12,7 @@ from procs.compactor import Config, fold, repair
 from procs.compactor.day import Day
 from procs.compactor.swap import HOME, recover, sweep
 from shared import archive, paths
-from shared.barstore import bar_hours
+from shared.barstore import bar_hours, open_days
 from shared.errand import Errand
 from shared.files import Disk
 from shared.sealing import Reached, reached
@@ -136,15 +136,8 @@ class Run:
                         job = partial(fold.fold_bars, self._disk, venue, symbol, date, hour, use_agg)
                         self.done.hours_of_bars += self._try(job)
 
-    def _open_days(self, venue: str, symbol: str) -> Iterator[str]:
-        """The days whose bars are still in a folder."""
-        top = f"parquet/{venue}/{paths.safe(symbol)}"
-        for year in self._disk.list(top):
-            for month in self._disk.list(f"{top}/{year}") if year.startswith("year=") else ():
-                for day in self._disk.list(f"{top}/{year}/{month}"):
-                    date = "-".join(name.rpartition("=")[2] for name in (year, month, day))
-                    if archive.is_date(date) and self._errand.date in (None, date):
-                        yield date
+    def _open_days(self, venue: str, symbol: str) -> list[str]:
+        return [date for date in open_days(self._disk, venue, symbol) if self._errand.date in (None, date)]
 
     # --- repairs ---
 

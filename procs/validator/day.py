@@ -1,0 +1,217 @@
+"""A symbol's day: its hours judged, each once, and what they say together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from procs.validator.hour import Hour, Interval, compare, files_of, lines_hash, read_lines
+from shared import archive, paths, quality
+from shared.barstore import Stored, bar_files, rows_hash
+from shared.events import AggTrade, Bar, Feed, Trade
+from shared.files import TMP, Disk
+from shared.ids import Ids
+from shared.rebuild import Rebuild
+from shared.sealing import ENDED, Reached
+
+MEMORY_VERSION = 1
+
+
+class Memory(msgspec.Struct):
+    """The judgements of a day's hours, kept until the day is closed and settled."""
+
+    version: int = MEMORY_VERSION
+    before: Interval | None = None
+    """Id and second of the last trade held before the day."""
+    hours: list[Hour] = []
+
+
+class Day:
+    """One symbol's day. `judge` does the work; the rest can be read then."""
+
+    def __init__(self, disk: Disk, venue: str, symbol: str, date: str, at: Reached, use_agg: bool | None) -> None:
+        self._disk = disk
+        self._at = at
+        self._use_agg = use_agg
+        self._stored = Stored(disk, venue, symbol, date)
+        self.venue, self.symbol, self.date = venue, symbol, date
+        self.start = paths.day_start(date)
+        self.end = self.start + paths.DAY
+        files = bar_files(disk, venue, symbol, date)
+        self.has_bars = bool(at.bars or files)
+        self.hours: list[Hour] = []
+        self.feed: list[Feed] = []
+        self.feed_problems: list[archive.Problem] = []
+        self.before: Interval | None = None
+        self.after: Interval | None = None
+
+    @property
+    def memory_path(self) -> str:
+        return f"quality/hours/{self.venue}/{paths.safe(self.symbol)}/{self.date}.json"
+
+    @property
+    def is_over(self) -> bool:
+        """All of it is sealed."""
+        return self._is_sealed(23)
+
+    @property
+    def is_settled(self) -> bool:
+        return self._at.is_settled
+
+    @property
+    def until(self) -> int:
+        """Record time up to which the archive says something of the day, in nanoseconds."""
+        return min(self.end, max(self._at.archive, self.start))
+
+    def _is_sealed(self, hour: int) -> bool:
+        end = self.start + (hour + 1) * paths.HOUR
+        return self._at.archive_sealed(end) and (not self.has_bars or self._at.bars_sealed(end))
+
+    def fingerprint(self) -> str:
+        """Of everything the day is judged by."""
+        named = [name for hour in range(24) for name in files_of(self._disk, self.venue, self.symbol, self.date, hour)]
+        return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+    # --- judging ---
+
+    def judge(self) -> None:
+        memory = self._remember()
+        known = {hour.hour: hour for hour in memory.hours if hour.is_sealed and self._stands(hour)}
+        todo = [hour for hour in self._held_hours() if hour not in known]
+        made = self._rebuild(todo)
+        for hour in todo:
+            known[hour] = self._judge_hour(hour, made.get(hour, []))
+        self.hours = [known[hour] for hour in sorted(known)]
+        feed, self.feed_problems = archive.read_feed(self._disk, self.venue, self.date)
+        self.feed = [event for event in feed if not event.symbols or self.symbol in event.symbols]
+        self.before = memory.before or self._trade_near(self.start - paths.DAY, -1)
+        if self.is_over:
+            self.after = self._trade_near(self.end, 1)
+
+    def _held_hours(self) -> list[int]:
+        raw = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date))
+        files = bar_files(self._disk, self.venue, self.symbol, self.date)
+        rows = [hour for hour in range(24) if None in files and self._stored.hour(hour)[0].num_rows]
+        return sorted({*raw, *rows, *(hour for hour in files if hour is not None)})
+
+    def _stands(self, hour: Hour) -> bool:
+        """Whether the judgement still holds: files may have been folded, but lines and rows are the same."""
+        files = files_of(self._disk, self.venue, self.symbol, self.date, hour.hour)
+        if files != hour.files:
+            rows, unreadable = self._stored.hour(hour.hour)
+            if unreadable or rows_hash(rows) != hour.bars_hash:
+                return False
+            if lines_hash(self._disk, self.venue, self.symbol, self.date, hour.hour) != hour.lines_hash:
+                return False
+            hour.files = files
+        return True
+
+    def _rebuild(self, hours: Sequence[int]) -> dict[int, list[Bar]]:
+        made: dict[int, list[Bar]] = {}
+        if self.has_bars and hours:
+            rebuild = Rebuild(self._disk, self.venue, self.symbol, self._use_agg)
+            for bar in rebuild.hours(self.date, hours):
+                made.setdefault(paths.hour_of(bar.window_start), []).append(bar)
+        return made
+
+    def _judge_hour(self, hour: int, expected: list[Bar]) -> Hour:
+        files = files_of(self._disk, self.venue, self.symbol, self.date, hour)
+        found = read_lines(self._disk, self.venue, self.symbol, self.date, hour)
+        found.is_sealed = self._is_sealed(hour)
+        found.files = files
+        if self.has_bars:
+            # Of an hour that is not sealed only what the sink has closed can be compared.
+            closed = ENDED if found.is_sealed else min(self._at.bars, self._at.archive)
+            found.bars, found.bars_hash = compare(self._stored, self.venue, hour, expected, closed)
+        if found.is_sealed:
+            found.lines_hash = lines_hash(self._disk, self.venue, self.symbol, self.date, hour)
+        return found
+
+    def _trade_near(self, day: int, step: int) -> Interval | None:
+        """Id and second of the last trade of the day before, or of the first one of the day behind."""
+        date = paths.date_of(day)
+        hours = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, date))
+        for hour in hours if step > 0 else reversed(hours):
+            lines, _ = archive.read_hour(self._disk, self.venue, self.symbol, date, hour)
+            ids = [(t.trade_id, t.ts // quality.SECOND) for t in lines if isinstance(t, Trade)] or [
+                (t.agg_id, t.ts // quality.SECOND) for t in lines if isinstance(t, AggTrade)
+            ]
+            if ids:
+                return min(ids) if step > 0 else max(ids)
+        return None
+
+    # --- memory ---
+
+    def _remember(self) -> Memory:
+        try:
+            memory = msgspec.json.decode(self._disk.read(self.memory_path), type=Memory)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return Memory()
+        return memory if memory.version == MEMORY_VERSION else Memory()
+
+    def keep(self) -> None:
+        """Remembers the judgements for the next run."""
+        save(self._disk, self.memory_path, Memory(MEMORY_VERSION, self.before, self.hours))
+
+    def forget(self) -> None:
+        self._disk.remove(self.memory_path)
+
+    # --- together ---
+
+    def trades(self) -> tuple[Ids, int, Ids]:
+        """Ids held, how many more than once, and ids that are no loss."""
+        held, repeated = quality.union(hour.trade_ids for hour in self.hours)
+        explained, _ = quality.union(hour.explained for hour in self.hours)
+        edges = [hour.agg_edges for hour in self.hours if hour.agg_edges is not None]
+        for (_, (agg_before, trade_before)), ((agg_after, trade_after), _) in pairwise(edges):
+            if agg_after == agg_before + 1:
+                explained.add_range(trade_before + 1, trade_after - 1)
+        return held, repeated + sum(hour.trades_repeated for hour in self.hours), explained
+
+    def aggregates(self) -> tuple[Ids, int]:
+        held, repeated = quality.union(hour.agg_ids for hour in self.hours)
+        return held, repeated + sum(hour.agg_repeated for hour in self.hours)
+
+    def seconds(self) -> quality.Seconds:
+        return quality.join(
+            [hour.seconds for hour in self.hours],
+            self.start // quality.SECOND,
+            self.until // quality.SECOND,
+            self.before,
+            self.after,
+        )
+
+    def latency(self) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for hour in self.hours:
+            for bucket, count in hour.latency.items():
+                found[bucket] = found.get(bucket, 0) + count
+        return found
+
+    def unhealable(self) -> Ids:
+        """Ids that nobody has any more, as ingest recorded it."""
+        return Ids.from_intervals(
+            (event.detail["first_id"], event.detail["last_id"])
+            for event in self.feed
+            if event.kind == "unhealable" and _is_range(event.detail)
+        )
+
+
+def _is_range(detail: dict[str, Any]) -> bool:
+    return all(isinstance(detail.get(key), int) for key in ("first_id", "last_id"))
+
+
+def save(disk: Disk, path: str, content: Any) -> None:
+    """As JSON, whole or not at all, and only where it says something new."""
+    write(disk, path, msgspec.json.encode(content))
+
+
+def write(disk: Disk, path: str, data: bytes) -> None:
+    if disk.size(path) == len(data) and disk.read(path) == data:
+        return
+    disk.write(path + TMP, data)
+    disk.replace(path + TMP, path)

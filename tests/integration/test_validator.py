@@ -1,0 +1,308 @@
+"""The validator: right where all is right, and every check shown something that breaks it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from procs.compactor import Config as CompactorConfig
+from procs.compactor.work import compact
+from procs.validator import Config
+from procs.validator.hour import read_lines
+from procs.validator.work import validate
+from shared import paths
+from shared.barfiles import bar_table
+from shared.errand import Errand
+from shared.events import Feed, Quote, Trade
+from shared.files import Files
+from shared.lines import line
+from shared.process import Lifeline
+from tests.fixtures.small_lake import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    VENUE,
+    Market,
+    bars_of,
+    write_bars,
+    write_feed,
+    write_lake,
+    write_raw,
+    write_reached,
+)
+
+DATE, NEXT = "2025-10-20", "2025-10-21"
+MIDNIGHT = paths.day_start(NEXT)
+START = MIDNIGHT - 2 * HOUR
+RAW = f"raw/{VENUE}/SOLUSDT/{DATE}"
+BARS = f"parquet/{VENUE}/SOLUSDT/year=2025/month=10/day=20"
+Events = list[Trade | Quote]
+
+
+@pytest.fixture(autouse=True)
+def no_second_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procs.validator.hour.LOOK_AGAIN_S", 0)
+
+
+def an_evening(every: int = 4) -> Events:
+    market = Market()
+    events: Events = []
+    for start in (START, MIDNIGHT - 2 * MINUTE, MIDNIGHT):
+        events += market.events(start, 60, trades=2, quotes=2, every=every)
+    return events
+
+
+def a_lake(root: Path, events: Events | None = None, reached: int = MIDNIGHT + 3 * MINUTE) -> Files:
+    disk = Files(root)
+    feed = [Feed("clock", START, START, [], {"offset_ns": offset}) for offset in (1_000_000, 2_000_000, 9_000_000)]
+    write_lake(disk, events or an_evening(), feed, reached)
+    return disk
+
+
+def judge(disk: Files, date: str | None = None) -> tuple[int, dict[str, Any]]:
+    """The exit code and the certificate of the day."""
+    code = validate(Errand(disk, Config(), None, date, True, Lifeline()))
+    return code, certificate(disk)
+
+
+def certificate(disk: Files, date: str = DATE) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(disk.read(paths.certificate(VENUE, "SOLUSDT", date)))
+    return found
+
+
+def test_a_day_of_which_nothing_is_missing_is_right(tmp_path: Path) -> None:
+    events = an_evening()
+    code, said = judge(a_lake(tmp_path, events))
+    of_day = [e for e in events if e.ts < MIDNIGHT]
+    trades = [e for e in of_day if isinstance(e, Trade)]
+    assert (code, said["verdict"], said["wrong"], said["is_over"]) == (0, "right", [], True)
+    assert said["trades"] == len(trades) and said["quotes"] == len(of_day) - len(trades)
+    assert (said["ids"]["first"], said["ids"]["last"]) == (trades[0].trade_id, trades[-1].trade_id)
+    assert said["bars_checked"]["compared"] == said["bars"] == 30
+    assert said["clock_offset_ms"] == {"median": 2.0, "least": 1.0, "most": 9.0}
+    assert said["feed"] == {"clock": 3}
+    delays = sorted(e.ts_recv - e.ts for e in trades)
+    assert said["latency_ms"]["p50"] == pytest.approx(delays[len(delays) // 2 - 1] / 1e6, rel=0.02)
+    assert said["latency_ms"]["p99"] == pytest.approx(delays[-1] / 1e6, rel=0.05)
+
+
+def test_seconds_are_proven_empty_by_the_ids_around_them(tmp_path: Path) -> None:
+    _, said = judge(a_lake(tmp_path))
+    before = (START - paths.day_start(DATE)) // SECOND  # nothing earlier is held, so nothing is known of it
+    assert said["seconds"] == {"with_trades": 30, "unknown": before, "proven_empty": 86_400 - 30 - before}
+
+
+def test_until_a_later_trade_is_held_a_second_is_unknown(tmp_path: Path) -> None:
+    events = [e for e in an_evening() if e.ts < MIDNIGHT]
+    _, said = judge(a_lake(tmp_path, events))
+    last = max(e.ts for e in events if isinstance(e, Trade)) // SECOND
+    assert said["seconds"]["unknown"] == (START - paths.day_start(DATE)) // SECOND + MIDNIGHT // SECOND - 1 - last
+
+
+def test_missing_ids_are_named_and_make_seconds_unknown(tmp_path: Path) -> None:
+    events = an_evening()
+    trades = [e for e in events if isinstance(e, Trade)]
+    lost = {e.trade_id for e in trades[10:14]} | {trades[20].trade_id}
+    disk = a_lake(tmp_path, [e for e in events if not (isinstance(e, Trade) and e.trade_id in lost)])
+    write_feed(
+        disk,
+        [
+            Feed(
+                "unhealable",
+                START + MINUTE,
+                START,
+                ["SOLUSDT"],
+                {"first_id": trades[20].trade_id, "last_id": trades[20].trade_id},
+            )
+        ],
+    )
+    code, said = judge(disk)
+    assert (code, said["wrong"]) == (1, ["5 trades missing"])
+    assert said["ids"]["missing"] == [[trades[10].trade_id, trades[13].trade_id], [trades[20].trade_id] * 2]
+    assert said["ids"]["unhealable"] == 1
+    whole = a_lake(tmp_path / "whole", events)
+    assert said["seconds"]["unknown"] > judge(whole)[1]["seconds"]["unknown"]
+
+
+def spoil_repeated(disk: Files, events: Events) -> None:
+    trade = next(e for e in events if isinstance(e, Trade))
+    disk.write(f"{RAW}/part_2200_1.jsonl", line(trade).encode())
+
+
+def spoil_bar(disk: Files, events: Events) -> None:
+    path = f"{BARS}/{disk.list(BARS)[0]}"
+    bars = bars_of([e for e in events if e.ts < START + 10 * MINUTE], MIDNIGHT)
+    bars[3].volume_base = 1e9
+    disk.write_table(path, bar_table(bars, VENUE))
+
+
+def spoil_absent_bars(disk: Files, events: Events) -> None:
+    disk.remove(f"{BARS}/{disk.list(BARS)[0]}")
+
+
+def spoil_parquet(disk: Files, events: Events) -> None:
+    disk.write(f"{BARS}/{disk.list(BARS)[0]}", b"PAR1 no more")
+
+
+def spoil_twice(disk: Files, events: Events) -> None:
+    name = disk.list(BARS)[0]
+    disk.write(f"{BARS}/part_2200_9_9.parquet", disk.read(f"{BARS}/{name}"))
+
+
+def spoil_line(disk: Files, events: Events) -> None:
+    disk.write(f"{RAW}/part_2200_1.jsonl", b'{"symbol":"SOLUSDT"\n')
+
+
+def spoil_place(disk: Files, events: Events) -> None:
+    disk.write(f"{RAW}/part_2300.jsonl", disk.read(f"{RAW}/part_2200.jsonl"))
+    disk.remove(f"{RAW}/part_2200.jsonl")
+
+
+def spoil_sense(disk: Files, events: Events) -> None:
+    trade = next(e for e in events if isinstance(e, Trade))
+    path = f"{RAW}/part_2200.jsonl"
+    disk.write(path, disk.read(path).replace(f'"price":{trade.price}'.encode(), b'"price":0.0', 1))
+
+
+def spoil_quote(disk: Files, events: Events) -> None:
+    quote = next(e for e in events if isinstance(e, Quote))
+    path = f"{RAW}/part_2200.jsonl"
+    disk.write(path, disk.read(path).replace(f'"ask":{quote.ask}'.encode(), b'"ask":1.0', 1))
+
+
+def spoil_feed(disk: Files, events: Events) -> None:
+    disk.write(f"feed/{VENUE}/{DATE}/part_2201.jsonl", b"no JSON\n")
+
+
+SPOILT: list[tuple[Callable[[Files, Events], None], str]] = [
+    (spoil_repeated, "1 trades held more than once"),
+    (spoil_bar, "1 bars that differ from the archive"),
+    (spoil_absent_bars, "15 bars that differ from the archive"),
+    (spoil_parquet, "1 files of bars that cannot be read"),
+    (spoil_twice, "15 bars that stand more than once"),
+    (spoil_line, "1 broken lines"),
+    (spoil_place, "60 lines in the wrong file"),
+    (spoil_sense, "1 lines that make no sense"),
+    (spoil_quote, "1 quotes with the bid above the ask"),
+    (spoil_feed, "1 broken lines"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "says"), SPOILT, ids=[spoil.__name__ for spoil, _ in SPOILT])
+def test_what_is_wrong_is_said_and_counted(tmp_path: Path, spoil: Callable[[Files, Events], None], says: str) -> None:
+    events = an_evening()
+    disk = a_lake(tmp_path, events)
+    spoil(disk, events)
+    code, said = judge(disk)
+    assert code == 1
+    assert says in said["wrong"]
+    assert said["verdict"] == "wrong"
+
+
+def test_the_compactor_mends_what_the_validator_asks_for(tmp_path: Path) -> None:
+    events = an_evening()
+    disk = a_lake(tmp_path, events)
+    spoil_bar(disk, events)
+    assert judge(disk)[0] == 1
+    assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == [f"{DATE}_22.json"]
+    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    code, said = judge(disk)
+    assert (code, said["verdict"], said["issue"]) == (0, "right", 2)
+    assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []
+
+
+def test_bars_are_not_made_again_from_lines_that_are_broken(tmp_path: Path) -> None:
+    events = an_evening()
+    disk = a_lake(tmp_path, events)
+    path = f"{RAW}/part_2200.jsonl"
+    disk.write(path, b"?" + disk.read(path))
+    code, said = judge(disk)
+    assert code == 1 and said["broken_lines"] == 1 and said["bars_differ"] > 0
+    assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []
+
+
+def test_the_judgement_is_the_same_before_and_after_compaction(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path)
+    _, before = judge(disk)
+    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    code, after = judge(disk)
+    assert (code, after["issue"]) == (0, 1)
+    assert after["manifest"]["trades"]["rows"] == after["trades"]
+    different = {key for key in after if after[key] != before[key]}
+    assert different == {"judged_by", "manifest"}
+
+
+def test_a_sealed_hour_is_judged_once_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    whole = read_lines
+
+    def counting(disk: Files, venue: str, symbol: str, date: str, hour: int) -> Any:
+        read.append(hour)
+        return whole(disk, venue, symbol, date, hour)
+
+    monkeypatch.setattr("procs.validator.day.read_lines", counting)
+    events = [e for e in an_evening() if e.ts < MIDNIGHT]
+    disk = a_lake(tmp_path, events, reached=MIDNIGHT - MINUTE)
+    judge(disk)
+    assert read == [22, 23]
+    judge(disk)
+    assert read == [22, 23, 23]  # the open hour is judged in every run
+    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    judge(disk)
+    assert read == [22, 23, 23, 23]  # the same lines and rows in other files
+    late = Market("SOLUSDT", first_id=5000).events(START + 5 * MINUTE, 1)
+    disk.write(f"{RAW}/part_2205_1.jsonl", "".join(map(line, late)).encode())
+    assert judge(disk)[0] == 1
+    assert read == [22, 23, 23, 23, 22, 23]
+
+
+def test_of_an_open_hour_only_what_the_sink_has_closed_is_compared(tmp_path: Path) -> None:
+    events = [e for e in an_evening() if e.ts < START + HOUR]
+    disk = Files(tmp_path)
+    write_raw(disk, events)
+    bars = bars_of(events, START + HOUR)
+    write_bars(disk, [bar for bar in bars if bar.window_start < START + 20 * SECOND])
+    write_reached(disk, START + 20 * SECOND)
+    code, said = judge(disk)
+    assert (code, said["bars_checked"]["compared"], said["is_over"]) == (0, 5, False)
+
+
+def test_what_is_still_on_its_way_is_not_wrong_yet(tmp_path: Path) -> None:
+    events = [e for e in an_evening() if e.ts < START + HOUR]
+    disk = a_lake(tmp_path, events, reached=START + 10 * MINUTE)
+    late = Market("SOLUSDT", first_id=events_ids(events)[-1]).events(START + 30 * SECOND, 1, trades=1, quotes=0)
+    disk.write(f"{RAW}/part_2200_1.jsonl", "".join(map(line, late)).encode())
+    code, said = judge(disk)
+    assert (code, said["bars_checked"]["pending"]) == (0, 1)
+    assert said["notes"] == ["1 seconds of the open hour are still on their way"]
+
+
+def events_ids(events: Events) -> list[int]:
+    return [e.trade_id for e in events if isinstance(e, Trade)]
+
+
+def test_the_command_answers_in_a_table_and_in_json(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path)
+    spoil_line(disk, [])
+    command = [sys.executable, "-m", "procs.validator", "--lake", str(tmp_path)]
+    table = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert table.returncode == 1
+    assert "SOLUSDT 2025-10-20: 1 broken lines" in table.stdout
+    assert f"{RAW}/part_2200_1.jsonl:1: " in table.stdout
+    answer = subprocess.run(
+        [*command, "--json", "--date", NEXT], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert answer.returncode == 0
+    assert [said["date"] for said in msgspec.json.decode(answer.stdout)] == [NEXT]
+    absent = subprocess.run([*command, "--date", "2001-01-01"], capture_output=True, text=True, timeout=50, check=False)
+    assert (absent.returncode, absent.stdout.strip()) == (1, "Nothing is held of 2001-01-01.")
+    for wrong in (["--date", "x"], ["--lake", str(tmp_path / "nowhere")], ["--nonsense"]):
+        assert subprocess.run([*command, *wrong], capture_output=True, timeout=50, check=False).returncode == 2
