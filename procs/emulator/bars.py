@@ -37,6 +37,10 @@ def bars(source: Source, wanted: Wanted, now_us: int, micro: bool) -> list[list[
     last = min(now_us if end_us is None else end_us, now_us) // step * step
     most = (wanted.limit - 1) * step
     first = last - most if wanted.start_us is None else -(-wanted.start_us // step) * step
+    begun = source.prints(symbol, 0, 1)
+    if not begun:
+        return []
+    first = max(first, begun[0].time_us // step * step)  # there are no bars before the first trade
     last = min(last, first + most)
     before = source.prints(symbol, max(source.print_at(symbol, first) - 1, 0), 1)
     close = before[0].price if before and before[0].time_us < first else None
@@ -50,7 +54,7 @@ def bars(source: Source, wanted: Wanted, now_us: int, micro: bool) -> list[list[
             ahead = next(waiting, None)
         if held:
             close = held[-1].price
-        if close is not None:  # before the first trade there is no bar
+        if close is not None:
             rows.append(_row(opened, step, held, close, source.market == "spot", micro))
     return rows
 

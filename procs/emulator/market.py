@@ -30,14 +30,6 @@ _AGGS_OF_PRINTS = 0.6
 _REMEMBERED = 4096
 
 
-class Second(msgspec.Struct):
-    """All that happens to a symbol in one second, each list in order of time and id."""
-
-    prints: list[Print]
-    aggs: list[Agg]
-    tops: list[Top]
-
-
 class _Shape(msgspec.Struct):
     """How a minute's ids fall on its seconds: counts before each, and in all."""
 
@@ -68,32 +60,43 @@ class Synthetic:
         total = sum(i.rhythm for i in instruments)
         self._lines = {i.symbol: _line(i, rate * i.rhythm / total, seed, market) for i in instruments}
         self._shapes: dict[tuple[str, int], _Shape] = {}
-        self._seconds: dict[tuple[str, int], Second] = {}
+        self._orders: dict[tuple[str, int], tuple[list[Print], list[Agg]]] = {}
+        self._tops: dict[tuple[str, int], list[Top]] = {}
 
     # what happens
 
     def events(self, symbol: str, second: int, kinds: set[str]) -> list[Event]:
         """One second of a symbol's streams of these kinds, in order of time."""
-        found, low = self.second(symbol, second), symbol.lower()
+        low = symbol.lower()
         events: list[Event] = []
         if BOOK_TICKER in kinds:
             stream = f"{low}@{BOOK_TICKER}"
-            events += [Event(t.time_us, stream, BOOK_TICKER, symbol, t.id, t) for t in found.tops]
+            events += [Event(t.time_us, stream, BOOK_TICKER, symbol, t.id, t) for t in self.tops_in(symbol, second)]
         if TRADE in kinds:
             stream = f"{low}@{TRADE}"
-            events += [Event(p.time_us, stream, TRADE, symbol, p.id, p) for p in found.prints]
+            events += [Event(p.time_us, stream, TRADE, symbol, p.id, p) for p in self.orders_in(symbol, second)[0]]
         if AGG_TRADE in kinds:
             stream = f"{low}@{AGG_TRADE}"
-            events += [Event(a.time_us, stream, AGG_TRADE, symbol, a.id, a) for a in found.aggs]
+            events += [Event(a.time_us, stream, AGG_TRADE, symbol, a.id, a) for a in self.orders_in(symbol, second)[1]]
         events.sort(key=_due)
         return events
 
-    def second(self, symbol: str, second: int) -> Second:
-        found = self._seconds.get((symbol, second))
+    def orders_in(self, symbol: str, second: int) -> tuple[list[Print], list[Agg]]:
+        """The prints of a second and their aggregates, in order of time and id."""
+        found = self._orders.get((symbol, second))
         if found is None:
-            if len(self._seconds) >= _REMEMBERED:
-                self._seconds.clear()
-            found = self._seconds[symbol, second] = self._make(self._lines[symbol], second)
+            if len(self._orders) >= _REMEMBERED:
+                self._orders.clear()
+            found = self._orders[symbol, second] = self._make_orders(self._lines[symbol], second)
+        return found
+
+    def tops_in(self, symbol: str, second: int) -> list[Top]:
+        """The quotes of a second, in order of time and id."""
+        found = self._tops.get((symbol, second))
+        if found is None:
+            if len(self._tops) >= _REMEMBERED:
+                self._tops.clear()
+            found = self._tops[symbol, second] = self._make_tops(self._lines[symbol], second)
         return found
 
     # what can be asked (see tape.Source)
@@ -102,7 +105,7 @@ class Synthetic:
         line, found = self._lines[symbol], list[Print]()
         second = self._second_of(line, max(first_id, 1), line.prints, "prints")
         while len(found) < limit and second * 1_000_000 <= self.as_of_us:
-            found += [p for p in self.second(symbol, second).prints if p.id >= first_id and p.time_us <= self.as_of_us]
+            found += [p for p in self.orders_in(symbol, second)[0] if p.id >= first_id and p.time_us <= self.as_of_us]
             second += 1
         return found[:limit]
 
@@ -110,7 +113,7 @@ class Synthetic:
         line, found = self._lines[symbol], list[Agg]()
         second = self._second_of(line, max(first_id, 1), line.aggs, "aggs")
         while len(found) < limit and second * 1_000_000 <= self.as_of_us:
-            found += [a for a in self.second(symbol, second).aggs if a.id >= first_id and a.time_us <= self.as_of_us]
+            found += [a for a in self.orders_in(symbol, second)[1] if a.id >= first_id and a.time_us <= self.as_of_us]
             second += 1
         return found[:limit]
 
@@ -122,12 +125,12 @@ class Synthetic:
 
     def print_at(self, symbol: str, time_us: int) -> int:
         second = max(time_us // 1_000_000, GENESIS_S)
-        before = bisect_left(self.second(symbol, second).prints, time_us, key=_time)
+        before = bisect_left(self.orders_in(symbol, second)[0], time_us, key=_time)
         return self._first(self._lines[symbol], second, "prints") + before
 
     def agg_at(self, symbol: str, time_us: int) -> int:
         second = max(time_us // 1_000_000, GENESIS_S)
-        before = bisect_left(self.second(symbol, second).aggs, time_us, key=_time)
+        before = bisect_left(self.orders_in(symbol, second)[1], time_us, key=_time)
         return self._first(self._lines[symbol], second, "aggs") + before
 
     # the clockwork
@@ -152,21 +155,26 @@ class Synthetic:
             found = self._shapes[line.instrument.symbol, minute] = _shape(line, minute)
         return found
 
-    def _make(self, line: _Line, second: int) -> Second:
-        if second < GENESIS_S:
-            return Second([], [], [])
+    def _make_orders(self, line: _Line, second: int) -> tuple[list[Print], list[Agg]]:
         minute, into = divmod(second - GENESIS_S, _MINUTE)
         shape = self._shape(line, minute)
-        random = _random(line.key, second)
-        moves = _Moves(line.instrument, line.walk.at(second), line.walk.at(second + 1), self.market, random)
-        first_top = minute * line.tops + shape.tops[into] + 1
-        tops = moves.tops(second, first_top, shape.tops[into + 1] - shape.tops[into])
-        orders = shape.aggs[into + 1] - shape.aggs[into]
-        fills = shape.prints[into + 1] - shape.prints[into]
+        orders, fills = (counts[into + 1] - counts[into] for counts in (shape.aggs, shape.prints))
+        if not orders or minute < 0:
+            return [], []
+        random = _random(line.key, second << 2 | 1)
         first_agg = minute * line.aggs + shape.aggs[into] + 1
         first_print = minute * line.prints + shape.prints[into] + 1
-        prints, aggs = moves.orders(second, first_agg, first_print, _sizes(orders, fills, random))
-        return Second(prints, aggs, tops)
+        moves = _Moves(line, second, self.market, random)
+        return moves.orders(second, first_agg, first_print, _sizes(orders, fills, random))
+
+    def _make_tops(self, line: _Line, second: int) -> list[Top]:
+        minute, into = divmod(second - GENESIS_S, _MINUTE)
+        shape = self._shape(line, minute)
+        count = shape.tops[into + 1] - shape.tops[into]
+        if not count or minute < 0:
+            return []
+        moves = _Moves(line, second, self.market, _random(line.key, second << 2 | 2))
+        return moves.tops(second, minute * line.tops + shape.tops[into] + 1, count)
 
 
 def _due(event: Event) -> int:
@@ -179,7 +187,7 @@ def _time(p: Print | Agg) -> int:
 
 def _random(key: bytes, place: int) -> Random:
     """Numbers that depend on the key and the place only: Python promises the same ``random()`` for the same integer."""
-    return Random(int.from_bytes(key, "big") << 48 | place)
+    return Random(int.from_bytes(key, "big") << 48 ^ place)
 
 
 def _line(instrument: Instrument, rate: float, seed: int, market: Market) -> _Line:
@@ -191,7 +199,7 @@ def _line(instrument: Instrument, rate: float, seed: int, market: Market) -> _Li
 
 def _shape(line: _Line, minute: int) -> _Shape:
     """Most seconds are calm, a few are many times busier; quotes are busy when trades are."""
-    random = _random(line.key, minute | 1 << 47).random
+    random = _random(line.key, minute << 2).random
     busy = list(accumulate((1 / (0.08 + random()) for _ in range(_MINUTE)), initial=0.0))
     aggs = [int(line.aggs * b / busy[_MINUTE]) for b in busy[:_MINUTE]] + [line.aggs]
     more = line.prints - line.aggs  # prints beyond one for each aggregate fall where aggregates are
@@ -212,11 +220,12 @@ def _sizes(orders: int, fills: int, random: Random) -> list[int]:
 class _Moves:
     """One second of one symbol: prices between where the second begins and where it ends, in whole ticks."""
 
-    def __init__(self, instrument: Instrument, begin: float, end: float, market: Market, random: Random) -> None:
+    def __init__(self, line: _Line, second: int, market: Market, random: Random) -> None:
+        instrument, begin, end = line.instrument, line.walk.at(second), line.walk.at(second + 1)
         ticks = instrument.price * 10**instrument.tick_digits
         self._begin, self._change = begin * ticks, (end - begin) * ticks
         self._random = random.random
-        self._spread = 1 if self._random() < 0.8 else 2 + int(self._random() * 3)
+        self._spread = max(1, second * 2_654_435_761 % 18 - 13)  # one tick for most seconds, up to four
         self._buys = 0.62 if end > begin else 0.38
         self._size = max(2.0, 200 / instrument.price * 10**instrument.step_digits)
         self._tick = _Digits(instrument.tick_digits, market)

@@ -19,9 +19,18 @@ class Walk:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._knots: dict[int, float] = {}
+        self._known: dict[int, float] = {}
 
     def at(self, second: int) -> float:
         """The price at the start of a second, as a factor of the symbol's own (0.5 to 2, say)."""
+        found = self._known.get(second)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[second] = self._sum(second)
+        return found
+
+    def _sum(self, second: int) -> float:
         total, height = 1.0, _DAILY / 86400**0.5
         for octave in range(_OCTAVES):
             knot, into = divmod(second, 1 << octave)
