@@ -124,6 +124,7 @@ def query(
             raise TimeoutError(f"no answer within {seconds:g} s") from None
         finally:
             timer.cancel()
+            timer.join()  # it holds the connection, which must be gone before the interpreter is
     return Answer(columns, rows[:most_rows], len(rows) > most_rows)
 
 
