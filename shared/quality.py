@@ -132,11 +132,16 @@ def crossed(quotes: Iterable[Quote]) -> tuple[int, int]:
     return above, equal
 
 
+LONGEST_DELAY = DAY_SECONDS * SECOND
+"""A recording that is played again is received years later: that is no delay."""
+
+
 def latencies(events: Iterable[Trade | AggTrade | Quote]) -> list[int]:
     """Nanoseconds from the venue's matching to our receipt, of live events: what was fetched later says nothing."""
-    return [
+    found = (
         e.ts_recv - e.ts_event for e in events if e.ts_event is not None and (isinstance(e, Quote) or e.source == "ws")
-    ]
+    )
+    return [delay for delay in found if abs(delay) < LONGEST_DELAY]
 
 
 def percentile(ordered: Sequence[int], share: float) -> int | None:

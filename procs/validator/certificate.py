@@ -140,8 +140,13 @@ def _notes(day: Day) -> list[str]:
 
 
 def _seconds(day: Day) -> dict[str, int]:
-    found = day.seconds()
-    return {"with_trades": found.held, "proven_empty": found.empty, "unknown": found.unknown}
+    found, outside = day.seconds()
+    return {
+        "with_trades": found.held,
+        "proven_empty": found.empty,
+        "unknown": found.unknown,
+        "outside": outside,  # before the record began, or behind its end
+    }
 
 
 def _latency(day: Day) -> dict[str, float | None]:

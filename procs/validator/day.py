@@ -176,14 +176,16 @@ class Day:
         held, repeated = quality.union(hour.agg_ids for hour in self.hours)
         return held, repeated + sum(hour.agg_repeated for hour in self.hours)
 
-    def seconds(self) -> quality.Seconds:
-        return quality.join(
-            [hour.seconds for hour in self.hours],
-            self.start // quality.SECOND,
-            self.until // quality.SECOND,
-            self.before,
-            self.after,
-        )
+    def seconds(self) -> tuple[quality.Seconds, int]:
+        """What is known of the recorded seconds, and how many lie before the record began or behind its end."""
+        start, end = self.start // quality.SECOND, self.until // quality.SECOND
+        spans = [hour.span for hour in self.hours if hour.span is not None]
+        first = spans[0][0] // quality.SECOND if spans and self.before is None else start
+        is_end = spans and self.after is None and self._at.archive >= ENDED
+        last = spans[-1][1] // quality.SECOND + 1 if is_end else end
+        first, last = max(start, first), min(end, last)
+        known = quality.join([hour.seconds for hour in self.hours], first, last, self.before, self.after)
+        return known, end - start - max(0, last - first)
 
     def latency(self) -> dict[int, int]:
         found: dict[int, int] = {}

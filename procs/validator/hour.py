@@ -62,6 +62,8 @@ class Hour(msgspec.Struct):
     quotes: int = 0
     crossed: int = 0
     locked: int = 0
+    span: Interval | None = None
+    """Time of the first and the last line."""
     seconds: quality.Seconds = msgspec.field(default_factory=quality.Seconds)
     latency: dict[int, int] = {}
     misplaced: int = 0
@@ -93,6 +95,8 @@ def read_lines(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> Hou
     ids, found.agg_repeated = quality.held(line.agg_id for line in aggregates)
     found.agg_trades, found.agg_ids = len(aggregates), _pairs(ids.intervals)
     found.explained, found.agg_edges = _explained(aggregates)
+    if lines:
+        found.span = min(line.ts for line in lines), max(line.ts for line in lines)
     found.quotes = len(quotes)
     found.crossed, found.locked = quality.crossed(quotes)
     found.seconds = quality.seconds(trades or _as_trades(aggregates))

@@ -95,14 +95,26 @@ def test_a_day_of_which_nothing_is_missing_is_right(tmp_path: Path) -> None:
 def test_seconds_are_proven_empty_by_the_ids_around_them(tmp_path: Path) -> None:
     _, said = judge(a_lake(tmp_path))
     before = (START - paths.day_start(DATE)) // SECOND  # nothing earlier is held, so nothing is known of it
-    assert said["seconds"] == {"with_trades": 30, "unknown": before, "proven_empty": 86_400 - 30 - before}
+    assert said["seconds"] == {
+        "with_trades": 30, "unknown": 0, "proven_empty": 86_400 - 30 - before, "outside": before
+    }  # fmt: skip
 
 
 def test_until_a_later_trade_is_held_a_second_is_unknown(tmp_path: Path) -> None:
     events = [e for e in an_evening() if e.ts < MIDNIGHT]
     _, said = judge(a_lake(tmp_path, events))
     last = max(e.ts for e in events if isinstance(e, Trade)) // SECOND
-    assert said["seconds"]["unknown"] == (START - paths.day_start(DATE)) // SECOND + MIDNIGHT // SECOND - 1 - last
+    assert said["seconds"]["unknown"] == MIDNIGHT // SECOND - 1 - last
+
+
+def test_behind_the_end_of_a_recording_nothing_is_claimed(tmp_path: Path) -> None:
+    events = [e for e in an_evening() if e.ts < START + HOUR]
+    disk = a_lake(tmp_path, events)
+    write_reached(disk, START + HOUR, ended=True)
+    _, said = judge(disk)
+    recorded = events[-1].ts // SECOND + 1 - events[0].ts // SECOND
+    assert said["is_over"] and sum(said["seconds"].values()) == 86_400
+    assert said["seconds"]["outside"] == 86_400 - recorded
 
 
 def test_missing_ids_are_named_and_make_seconds_unknown(tmp_path: Path) -> None:

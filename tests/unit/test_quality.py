@@ -79,7 +79,9 @@ def test_crossed_and_locked_quotes_are_told_apart() -> None:
 
 
 def test_only_what_came_live_has_a_latency() -> None:
-    assert quality.latencies([trade(1, 1), trade(2, 1, source="rest"), quote("1", "2")]) == [5_000_000]
+    replayed = trade(3, 1)
+    replayed.ts_recv += 365 * 86_400 * SECOND
+    assert quality.latencies([trade(1, 1), trade(2, 1, source="rest"), quote("1", "2"), replayed]) == [5_000_000]
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 999, 1_234_567, 45_000_000, -1_270_000_000, 10**12])
