@@ -448,14 +448,14 @@ def judge_bars(rows: dict[tuple[str, int], dict[str, Any]], archive: Archive, re
                 continue
             last_bits += _same_bar(name, second, bar, row, report)
             _same_completeness(name, second, bar, row, everything, report)
-        for second, (count, *last) in quotes.items():
+        for second, (count, stand) in quotes.items():
             row = rows.get((name, second))
             if row is None:
                 report.fault("a second with quotes and no bar", f"{name} {second}")
                 continue
             if second not in bars:
                 _quiet(name, second, row, report)
-            _same_quotes(name, second, count, last, row, report)
+            _same_quotes(name, second, count, stand, row, report)
     for key in sorted(set(rows) - seconds):
         report.fault("a bar of nothing", key)
     report.figures["bars compared"] = len(seconds & set(rows))
@@ -491,17 +491,26 @@ def _same_completeness(
         report.fault("is_complete", f"{name} {second}: {row['is_complete']}, should be {want}")
 
 
-def _quotes_by_second(quotes: dict[int, dict[str, Any]]) -> dict[int, tuple[Any, ...]]:
-    found: dict[int, tuple[Any, ...]] = {}
-    # Order goes by ts; the venue's own update ids decide within one nanosecond.
+def _quotes_by_second(quotes: dict[int, dict[str, Any]]) -> dict[int, tuple[int, list[list[str]]]]:
+    """How many quotes each second has, and which may stand at its end: of all until then the one with the highest
+    update id, which overtakes those that came late; or, after a disconnect, the highest of that second.
+    """
+    found: dict[int, tuple[int, list[list[str]]]] = {}
+    top = here = -1
     for line in sorted(quotes.values(), key=lambda line: (line["ts"], line["update_id"])):
-        second = line["ts"] // SECOND
+        second, u = line["ts"] // SECOND, line["update_id"]
+        if second not in found:
+            here = -1
+        top, here = max(top, u), max(here, u)
         count = found[second][0] if second in found else 0
-        found[second] = (count + 1, line["bid"], line["bid_qty"], line["ask"], line["ask_qty"])
+        stand = [[quotes[n][key] for key in ("bid", "bid_qty", "ask", "ask_qty")] for n in {top, here}]
+        found[second] = (count + 1, stand)
     return found
 
 
-def _same_quotes(name: str, second: int, count: int, last: list[str], row: dict[str, Any], report: Report) -> None:
+def _same_quotes(
+    name: str, second: int, count: int, stand: list[list[str]], row: dict[str, Any], report: Report
+) -> None:
     if row["quote_count"] != count:
         report.fault("bar: quote_count", f"{name} {second}: {row['quote_count']}, the archive holds {count}")
     if row["bid"] is None:
@@ -509,10 +518,9 @@ def _same_quotes(name: str, second: int, count: int, last: list[str], row: dict[
             report.figures.get("bars with quotes that end without one", 0) + 1
         )
         return
-    bid, bid_qty, ask, ask_qty = last
     got = (row["bid"], row["bid_qty"], row["ask"], row["ask_qty"], row["spread"])
-    want = (*map(float, (bid, bid_qty, ask, ask_qty)), float(Decimal(ask) - Decimal(bid)))
-    if got != want:
+    want = [(*map(float, words), float(Decimal(words[2]) - Decimal(words[0]))) for words in stand]
+    if got not in want:
         report.fault("bar: its quote", f"{name} {second}: {got}, the last of the archive {want}")
     if not 0 <= row["quotes_live_ms"] <= 1000:
         report.fault("bar: quotes_live_ms", f"{name} {second}: {row['quotes_live_ms']}")

@@ -32,7 +32,7 @@ class Limiter:
 
     def __init__(self) -> None:
         self.minute, self.used = 0, 0
-        self.banned_until = 0.0
+        self.banned_until = self.banned_since = 0.0
         self.refused = 0
         self.forced_until, self.forced_status = 0.0, 429
         self.early = 0
@@ -49,20 +49,21 @@ class Limiter:
         if now // 60 != self.minute:
             self.minute, self.used = int(now // 60), 0
         if now < self.banned_until - 0.5:
-            self.early += 1
-            self.refused += 1
+            on_its_way = now < self.banned_since + 0.5
+            self.early += not on_its_way
+            self.refused += not on_its_way
             if self.refused > 5:
                 self.banned_until = max(self.banned_until, now + 120)
                 return 418, int(self.banned_until - now) + 1
             return 429, int(self.banned_until - now) + 1
         if now < self.forced_until:
-            self.banned_until = self.forced_until
+            self.banned_until, self.banned_since = self.forced_until, now
             return self.forced_status, int(self.forced_until - now) + 1
         self.refused = 0
         self.used += weight
         self.most = max(self.most, self.used)
         if self.used > limit:
-            self.banned_until = (self.minute + 1) * 60
+            self.banned_until, self.banned_since = (self.minute + 1) * 60, now
             return 429, int(self.banned_until - now) + 1
         return None
 
