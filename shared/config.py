@@ -219,7 +219,7 @@ def check(pipeline: Pipeline) -> list[Fault]:
     found = topology.faults(pipeline)
     for node in pipeline.nodes.values():
         found += _checked(pipeline, node)
-        found += _addresses(node)
+        found += addresses(node)
     return found
 
 
@@ -264,7 +264,7 @@ def processes() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
 
 
-def _addresses(node: Node) -> list[Fault]:
+def addresses(node: Node) -> list[Fault]:
     """Encrypted, or on this machine: nothing in between."""
     found = []
     for key, value in node.options.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -153,6 +154,39 @@ class Rest:
         except (aiohttp.ClientError, ValueError) as error:  # ValueError: headers that are none
             raise Failed(_plain(error)) from None
         return Answer(body, asked, had_mono, had_wall)
+
+    async def download(self, path: str, have: int, most: int, take: Callable[[int, bytes], None]) -> None:
+        """A file piece by piece: `take` is given each with its place, which begins at `have`, or at 0 again where the
+        server will not go on from there. Raises RestError, also midway; what was taken until then is good.
+        """
+        import aiohttp
+
+        self._left_alone()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=2 * TIMEOUT_S)
+        self.requests += 1
+        try:
+            async with self._open().get(
+                self._base + path, headers=headers, proxy=self._proxy, allow_redirects=False, timeout=timeout
+            ) as response:
+                at = have if response.status == 206 else 0
+                if response.status not in (200, 206):
+                    raise self._problem(response, await self._body(response, 1 << 16))
+                if have and at and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                    raise Failed("a piece of the file that was not asked for", response.status)
+                if at + (response.content_length or 0) > most:
+                    raise Refused(f"the file is longer than {most} bytes", response.status)
+                async for piece in response.content.iter_chunked(1 << 18):
+                    take(at, piece)
+                    at += len(piece)
+                    if at > most:
+                        raise Refused(f"the file is longer than {most} bytes", response.status)
+        except aiohttp.ClientConnectionError as error:
+            raise Unreachable(_plain(error)) from None
+        except TimeoutError:
+            raise Unreachable(f"no data for {2 * TIMEOUT_S:.0f} s") from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise Failed(_plain(error)) from None
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp

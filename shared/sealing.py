@@ -9,6 +9,7 @@ import msgspec
 from shared import paths, topology
 from shared.checkpoint import peek
 from shared.files import Disk
+from shared.staging import STAGING
 
 ENDED = 1 << 62
 """Later than any time: a recording that is over seals everything."""
@@ -44,7 +45,21 @@ def reached(disk: Disk, pipeline: topology.Pipeline | None = None) -> dict[str, 
         known = saved.setdefault(venue, {})
         if _ts(found) >= _ts(known.get(kind, {})):  # a renamed stage leaves an old checkpoint behind
             known[kind] = found
-    return {venue: _reached(known) for venue, known in saved.items()}
+    found_of = {venue: _reached(known) for venue, known in saved.items()}
+    for venue in {name for top in ("raw", "parquet", STAGING) for name in disk.list(top)} - found_of.keys():
+        if not is_recorded(disk, pipeline, venue):
+            found_of[venue] = Reached(ENDED, ENDED)
+    return found_of
+
+
+def is_recorded(disk: Disk, pipeline: topology.Pipeline | None, venue: str) -> bool:
+    """Whether a source has ever written a journal of this venue. Of one that was only backfilled nothing is open."""
+    if pipeline is not None:
+        nodes = pipeline.section("sources")
+        names = [node.name for node in nodes if topology.venue_of(pipeline, node.name) == venue]
+    else:
+        names = [stage for stage in disk.list("journal") if _venue(disk, stage) == venue]
+    return any(disk.list(paths.journal_dir(name, name)) for name in names)
 
 
 _TOLD_BY = {"archive": "closing", "bars": "waiting", "made": "out_seq"}

@@ -10,7 +10,7 @@ import msgspec
 from procs.compactor.fold import BAR_OPTIONS, one_a_second, set_aside
 from procs.compactor.swap import Made, Swap
 from procs.compactor.ticks import KINDS, OPTIONS, Ticks
-from shared import archive, paths
+from shared import archive, paths, staging
 from shared.barstore import bar_hours, read_bars
 from shared.files import Disk
 from shared.ids import Ids
@@ -55,7 +55,10 @@ class Day:
         """Whether the day's files are still those that its manifest names, byte for byte."""
         if bar_hours(self._disk, self._parts):
             return False
-        files = self.manifest().get("files")
+        manifest = self.manifest()
+        if manifest.get("fetched", []) != staging.fetched(self._disk, self._venue, self._symbol, self._date):
+            return False
+        files = manifest.get("files")
         if not isinstance(files, list):
             return False
         named = {file["path"]: file["sha256"] for file in files}
@@ -71,6 +74,8 @@ class Day:
         swap = Swap(self._disk, f"day-{self._checksums.replace('/', '-')}")
         files, hours = self._sources()
         facts: dict[str, Any] = {"raw_hours": hours}
+        fetched = staging.fetched(self._disk, self._venue, self._symbol, self._date)
+        facts |= {"fetched": fetched} if fetched else {}
         files += self._put_bars(swap, facts)
         files += self._put_ticks(swap, facts)
         files.sort(key=lambda file: file.path)

@@ -8,13 +8,14 @@ from functools import partial
 import msgspec
 from loguru import logger
 
-from procs.compactor import Config, fold, repair
+from procs.compactor import Config, backfills, fold, repair
 from procs.compactor.day import Day
 from procs.compactor.swap import HOME, recover, sweep
-from shared import archive, paths
+from shared import archive, paths, staging
 from shared.barstore import bar_hours, open_days
 from shared.errand import Errand
-from shared.files import Disk
+from shared.files import Disk, Files
+from shared.locks import Held, Lock
 from shared.sealing import Reached, reached
 
 LEAST_FREE_BYTES = 2 << 30
@@ -31,6 +32,7 @@ class Done(msgspec.Struct):
 
     hours_of_lines: int = 0
     hours_of_bars: int = 0
+    hours_backfilled: int = 0
     hours_rebuilt: int = 0
     days_closed: int = 0
 
@@ -75,6 +77,7 @@ class Run:
         self._fold_lines()
         self._fold_bars()
         self._install_staged()
+        self._install_backfills()
         self._obey_requests()
         self._close_days()
 
@@ -147,6 +150,38 @@ class Run:
             sealed = {hour for hour in range(24) if self._is_sealed(venue, date, hour)}
             job = partial(repair.install_staged, self._disk, venue, symbol, date, sealed)
             self.done.hours_rebuilt += self._try(job)
+
+    def _install_backfills(self) -> None:
+        """Under the lock of those who stage; while one of them is at work, theirs waits for the next run."""
+        if not any(backfills.waiting(self._disk, self._errand.date)):
+            return
+        try:
+            lock = Lock(self._disk.path(staging.LOCK), "the compactor") if isinstance(self._disk, Files) else None
+        except Held as held:
+            logger.info(f"{held}: what is staged is installed next time")
+            return
+        try:
+            for venue, symbol, date in list(backfills.waiting(self._disk, self._errand.date)):
+                self.done.hours_rebuilt += self._try(partial(self._install_backfill, venue, symbol, date))
+        finally:
+            if lock is not None:
+                lock.close()
+
+    def _install_backfill(self, venue: str, symbol: str, date: str) -> int:
+        at = self._at(venue)
+
+        def is_sealed(day: str, hour: int) -> bool:
+            return at.archive_sealed(_end(day, hour)) and (not at.bars or at.bars_sealed(_end(day, hour)))
+
+        def make(day: str, hours: list[int]) -> int:
+            self._reopen(venue, symbol, day)
+            return backfills.make_bars(self._disk, venue, symbol, day, hours, self._errand.use_agg(venue))
+
+        self._reopen(venue, symbol, date)
+        sealed = {hour for hour in range(24) if is_sealed(date, hour)}
+        installed = backfills.install_lines(self._disk, venue, symbol, date, sealed, self._level)
+        self.done.hours_backfilled += len(installed)
+        return backfills.finish(self._disk, venue, symbol, date, installed, is_sealed, make)
 
     def _obey_requests(self) -> None:
         for venue, symbol, date, hours in list(repair.requests(self._disk, self._errand.date)):

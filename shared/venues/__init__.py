@@ -80,6 +80,18 @@ class Instrument(msgspec.Struct, frozen=True):
     lot_size: str | None = None
 
 
+class Daily(msgspec.Struct, frozen=True):
+    """The venue's archive of closed days: for each symbol, day and kind a zip of one CSV, its checksum beside it."""
+
+    url: str
+    path: str
+    """With ``{folder}``, ``{symbol}`` and ``{date}``; the CSV is called like the zip."""
+    folders: dict[str, str]
+    """By our kind of stream."""
+    columns: dict[str, tuple[str, ...]]
+    """By our kind: ``id price qty first last time maker`` where they stand, empty what is not read; more may follow."""
+
+
 class Newest(msgspec.Struct, frozen=True):
     """The last trade of a symbol there is, by the venue's own word."""
 
@@ -105,6 +117,8 @@ class Adapter(Protocol):
     """The streams this venue has."""
     ids_have_holes: ClassVar[bool]
     """Raw trade ids are not contiguous at the venue itself; aggregates prove what is missing."""
+    daily: ClassVar[Daily | None]
+    """None where the venue publishes no days."""
 
     def __init__(self, symbols: Iterable[str] = (), streams: Sequence[str] = KINDS) -> None: ...
 

@@ -13,6 +13,7 @@ from shared.venues import (
     MAX_FRAME,
     MAX_ID,
     Control,
+    Daily,
     Digits,
     Instrument,
     Limits,
@@ -141,6 +142,18 @@ class _ExchangeInfo(msgspec.Struct):
     rateLimits: list[_RateLimit] = []
 
 
+_COLUMNS: Final = {
+    "trade": ("id", "price", "qty", "", "time", "maker"),
+    "agg_trade": ("id", "price", "qty", "first", "last", "time", "maker"),
+}
+
+
+def daily_of(market: str) -> Daily:
+    """Published the next day, sometimes later, and sometimes replaced: ids are worth more than files."""
+    path = f"/data/{market}/daily/{{folder}}/{{symbol}}/{{symbol}}-{{folder}}-{{date}}.zip"
+    return Daily("https://data.binance.vision", path, {"trade": "trades", "agg_trade": "aggTrades"}, _COLUMNS)
+
+
 T = TypeVar("T")
 _frames = msgspec.json.Decoder(_Frame)
 _named = msgspec.json.Decoder(_Named)
@@ -174,6 +187,7 @@ class Venue:
     )
     kinds: ClassVar[tuple[str, ...]] = KINDS
     ids_have_holes: ClassVar[bool] = False
+    daily: ClassVar[Daily | None] = daily_of("spot")
     headers: ClassVar[dict[str, str]] = {"X-MBX-TIME-UNIT": "MICROSECOND"}
     _url_suffix: ClassVar[str] = "&timeUnit=MICROSECOND"
     _api: ClassVar[str] = "/api/v3"

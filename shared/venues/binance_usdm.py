@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from shared.venues import Limits, Request
+from shared.venues import Daily, Limits, Request
 from shared.venues import binance as spot
 
 
@@ -29,6 +29,7 @@ class Venue(spot.Venue):
         streams_per_connection=200, messages_per_s=5, connects_per_5min=240, lifetime_s=86_400, weight_per_min=2400
     )
     ids_have_holes: ClassVar[bool] = True
+    daily: ClassVar[Daily | None] = spot.daily_of("futures/um")
     headers: ClassVar[dict[str, str]] = {}
     _url_suffix: ClassVar[str] = ""
     _api: ClassVar[str] = "/fapi/v1"

@@ -19,6 +19,7 @@ LEVELS = [
     {
         "backoff",
         "bars",
+        "holdings",
         "ids",
         "lifecycle",
         "lines",
@@ -39,6 +40,7 @@ LEVELS = [
         "clock",
         "config",
         "dailyfiles",
+        "dailyfiles",
         "edges",
         "files",
         "holdings",
@@ -49,6 +51,7 @@ LEVELS = [
         "rebuild",
         "rest",
         "sealing",
+        "staging",
         "staging",
         "wire",
         "ws",
