@@ -13,11 +13,14 @@ from procs.emulator.market import SEND_DELAY_US, Synthetic
 from procs.emulator.recording import Recording
 from procs.emulator.tape import Event
 
-_TICK_S = 0.005
+_TICK_S = 0.002
 _CHUNK = 512
 """Events between two looks at the sockets."""
 
 _LONGEST_STEP_US = 250_000
+
+_SETTLE_S = 0.5
+"""Between the last subscription and the first frame of a recording, so that its answer is read before the data."""
 
 
 class Player(Protocol):
@@ -172,12 +175,16 @@ class RecordingPlayer:
         await asyncio.sleep(0)
 
     async def _until_subscribed(self) -> None:
-        while missing := self._streams - self._hub.wanted():
-            self._hub.changed.clear()
-            try:
-                await asyncio.wait_for(self._hub.changed.wait(), 10)
-            except TimeoutError:
-                say(f"waits for a subscription to {', '.join(sorted(missing)[:8])}")
+        while True:
+            while missing := self._streams - self._hub.wanted():
+                self._hub.changed.clear()
+                try:
+                    await asyncio.wait_for(self._hub.changed.wait(), 10)
+                except TimeoutError:
+                    say(f"waits for a subscription to {', '.join(sorted(missing)[:8])}")
+            await asyncio.sleep(_SETTLE_S)
+            if self._streams <= self._hub.wanted():
+                return
 
 
 def _due(event: Event) -> int:
