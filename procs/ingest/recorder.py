@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from shared.events import Batch, Event, Rejected
+from shared.events import Bar, Batch, Event, Rejected
 from shared.journal import Writer
 from shared.wire import Lane, Publisher
 
@@ -60,11 +60,17 @@ class Recorder:
         return self._raw > BATCH_RAW
 
     def flush(self, now: int, mono: int) -> None:
-        """Writes what was gathered; `now` is the venue time after it."""
+        """Writes what was gathered; `now` is the venue time after it.
+
+        Where it takes more than one record, only the last one has come so far: with `now` in the first of them, what
+        follows would be late.
+        """
         self._raw = 0
         events = self._events
         for at in range(0, len(events), BATCH_EVENTS):
-            self.write(events[at : at + BATCH_EVENTS], now, mono)
+            part = events[at : at + BATCH_EVENTS]
+            is_last = at + BATCH_EVENTS >= len(events)
+            self.write(part, now if is_last else min(now, max(_ts(event) for event in part)), mono)
         events.clear()
 
     def write(self, events: list[Event], now: int, mono: int) -> None:
@@ -89,3 +95,7 @@ class Recorder:
         if self.is_dirty:
             self.writer.sync()
             self.is_dirty = False
+
+
+def _ts(event: Event) -> int:
+    return 0 if isinstance(event, Bar) else event.ts
