@@ -23,7 +23,7 @@ from procs.ingest.symbols import Book
 from shared.events import AggTrade, Trade
 from shared.rest import Answer, Refused, RestError
 from shared.topology import nearest
-from shared.venues import Adapter, Instrument, Reject, Request
+from shared.venues import MAX_ID, Adapter, Instrument, Reject, Request
 
 if TYPE_CHECKING:
     from procs.ingest.core import Ingest
@@ -301,9 +301,9 @@ class Healer:
         recent = self._venue.ask_recent(symbol)
         if kind == "agg_trade":
             request = self._venue.ask_aggregates(symbol, first, None, None)
-            self._fetch(book, kind, gap, request, partial(self._aggregates_by_id, book, tracker, gap, first, last))
+            self._fetch(book, kind, gap, request, partial(self._aggregates_by_id, book, tracker, gap, first))
         elif history is not None:
-            self._fetch(book, kind, gap, history, partial(self._history, book, tracker, gap, first, last))
+            self._fetch(book, kind, gap, history, partial(self._history, book, tracker, gap, first))
         elif recent is not None and "recent" not in gap.exhausted:
             self._fetch(book, kind, gap, recent, partial(self._recent, book, tracker, gap))
         elif self._venue.ids_have_holes and "aggregates" not in gap.exhausted:
@@ -340,12 +340,12 @@ class Healer:
 
         self.asker.ask(request, had, failed)
 
-    def _history(self, book: Book, tracker: Tracker, gap: Gap, first: int, last: int, answer: Answer) -> None:
+    def _history(self, book: Book, tracker: Tracker, gap: Gap, first: int, answer: Answer) -> None:
         rows = self._venue.parse_trades(answer.body, book.symbol, answer.had_wall)
         self._take_trades(book, tracker, rows)
-        # A short page ends where the venue's history ends; a full one says nothing of what lies behind it.
-        reach = last if len(rows) < last - first + 1 else max(row.trade_id for row in rows)
-        self._tried(book, "trade", tracker, gap, first, min(last, max(first, reach)), "not in the venue's history")
+        # An answer says nothing of what lies behind its last row; an empty one says that there is nothing more.
+        reach = max((row.trade_id for row in rows), default=MAX_ID)
+        self._tried(book, "trade", tracker, gap, first, reach, "not in the venue's history")
 
     def _recent(self, book: Book, tracker: Tracker, gap: Gap, answer: Answer) -> None:
         rows = self._venue.parse_trades(answer.body, book.symbol, answer.had_wall)
@@ -359,15 +359,15 @@ class Healer:
                 tracker.take(row.trade_id, row.ts)
                 self._ingest.recorder.add(row)
 
-    def _aggregates_by_id(self, book: Book, tracker: Tracker, gap: Gap, first: int, last: int, answer: Answer) -> None:
+    def _aggregates_by_id(self, book: Book, tracker: Tracker, gap: Gap, first: int, answer: Answer) -> None:
         rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
         for row in rows:
             if tracker.wanted(row.agg_id):
                 tracker.fetched(row.agg_id)
                 tracker.take(row.agg_id, row.ts)
                 self._ingest.recorder.add(row)
-        reach = last if len(rows) < PAGE else max(row.agg_id for row in rows)
-        self._tried(book, "agg_trade", tracker, gap, first, min(last, max(first, reach)), "not in the venue's history")
+        reach = max((row.agg_id for row in rows), default=MAX_ID)
+        self._tried(book, "agg_trade", tracker, gap, first, reach, "not in the venue's history")
 
     def _aggregates_by_time(self, book: Book, tracker: Tracker, gap: Gap, end: int, answer: Answer) -> None:
         """One page of the walk through the gap's span of time."""

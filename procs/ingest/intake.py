@@ -44,7 +44,7 @@ class Intake:
         """Takes what one read held; returns the kinds of data among it."""
         estimate = self._time.now(mono)
         kinds: set[type] = set()
-        if link.early and estimate:
+        if link.early and estimate and not self._replay:
             self.release(link, estimate)
         parse, take, add = self._parse, self._take, self._recorder.add
         self.counters["events_in"] += len(frames)
