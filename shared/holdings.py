@@ -59,14 +59,13 @@ def merge(held: Iterable[bytes], new: Iterable[Trade | AggTrade], force: bool = 
     aggregates: dict[int, int] = {}
     for text in held:
         found = _look(text)
-        one = 0
+        ts, one = rows[-1][:2] if found is None and rows else (found.ts if found is not None else 0, 0)
         if found is not None and found.stream == "trade" and found.trade_id is not None:
             one = found.trade_id
             trades[one] = len(rows)
         elif found is not None and found.stream == "aggTrade" and found.agg_id is not None:
             one = found.agg_id
             aggregates[one] = len(rows)
-        ts = found.ts if found is not None else rows[-1][0] if rows else 0
         rows.append((ts, one, text if text.endswith(b"\n") else text + b"\n"))
     merged = Merged([], 0, 0, [], 0, Ids(), Ids())
     for event in new:

@@ -49,7 +49,8 @@ class Day:
 
     def ids(self, kind: str) -> Ids:
         """All ids of the day that are held or staged."""
-        for hour in archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date)):
+        held = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date))
+        for hour in {*held, *self._said.hours}:
             if hour not in self._ids:
                 self._note(hour, merge(self._lines(hour), ()))
         at = 0 if kind == "trade" else 1

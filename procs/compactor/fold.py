@@ -14,6 +14,7 @@ from shared import archive, paths
 from shared.barfiles import BAR_SCHEMA, bar_table, starts
 from shared.barstore import bar_hours, read_bars
 from shared.files import Disk
+from shared.holdings import without_repeats
 from shared.rebuild import Rebuild
 from shared.tables import SCHEMA_VERSION
 
@@ -40,6 +41,8 @@ def fold_lines(disk: Disk, folder: str, hour: int, level: int) -> bool:
             return False
         pieces.append(data if data.endswith(b"\n") or not data else data + b"\n")
     lines = b"".join(pieces)
+    if any(part.name == name for part in parts):  # a late line may have come by a backfill before
+        lines = b"".join(without_repeats(lines.splitlines(keepends=True)))
     swap = Swap(disk, f"{folder.replace('/', '-')}-{hour:02d}")
     packed = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(lines)
     swap.bytes(f"{folder}/{name}", packed)
