@@ -25,7 +25,7 @@ from procs.ingest.recorder import Recorder
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
-from shared.events import Batch, Feed, Quote
+from shared.events import AggTrade, Batch, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import Answer, RestError
@@ -168,7 +168,7 @@ class Ingest:
         kinds = self.intake.frames(link, frames, wall, mono)
         if kinds and self.links.seen(link, kinds, mono):
             self.wall, self.mono = wall, mono
-            self._note_coverage("")
+            self._note_coverage("", self._began(link))
         if self.intake.controls:
             self._note_controls(mono)
 
@@ -187,7 +187,14 @@ class Ingest:
             self._note_coverage("")
             self.healer.subscribed(link)
 
-    def _note_coverage(self, why: str) -> None:
+    def _began(self, link: Link) -> int | None:
+        """The time of the first data that came over a link, while it still waits to be written."""
+        symbols = {symbol for symbol, _ in link.streams}
+        kind = Quote if "quote" in self._config.kinds else Trade | AggTrade
+        events = self.recorder.events
+        return next((event.ts for event in events if isinstance(event, kind) and event.symbol in symbols), None)
+
+    def _note_coverage(self, why: str, ts: int | None = None) -> None:
         """Says of which symbols quotes (or, where there are none, trades) have begun or ceased to flow."""
         kind = "quote" if "quote" in self._config.kinds else self._config.kinds[0]
         covered = self.links.covered(kind)
@@ -196,7 +203,7 @@ class Ingest:
         if gone:
             self.feed("disconnected", gone, {"reason": why})
         if new:
-            self.feed("connected", new, {})
+            self.feed("connected", new, {}, ts)
 
     def answered(self, number: int, answer: Answer | RestError, wall: int, mono: int) -> None:
         self.wall, self.mono = wall, mono
