@@ -17,7 +17,7 @@ from loguru import logger
 from shared import config, logs, topology
 from shared.topology import Fault, Pipeline
 from shared.wire import find_mesh
-from supervision import asking, forecast
+from supervision import asking, forecast, machine
 from supervision import status as statuses
 from supervision.children import ROOT
 from supervision.ground import Ground, Refused
@@ -164,7 +164,12 @@ def _say_faults(path: str, faults: Sequence[Fault], as_json: bool) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     pipeline = config.load(arguments.config)
-    if faults := config.check(pipeline):
+    faults = config.check(pipeline)
+    if kind := machine.network_type(Path(pipeline.lake)):
+        faults.append(
+            Fault("lake", f"{pipeline.lake} lies on a network file system ({kind}): use a disk of this machine")
+        )
+    if faults:
         raise config.ConfigError(faults)
     expected = forecast.forecast(pipeline)
     if arguments.json:

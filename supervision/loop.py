@@ -62,6 +62,7 @@ class Supervisor:
         self._started = self._moment
         self._asked = 0
         self._stop_by: int | None = None
+        self._is_killing = False
         self.strangers = 0
         """Heartbeats that no process of this run sent."""
 
@@ -152,12 +153,10 @@ class Supervisor:
     def _take_signals(self) -> None:
         if self._asked and self._stop_by is None:
             logger.info("stopping, sources first (a second Ctrl-C kills)")
-            self._asked = 1
             self.stop()
-        elif self._asked > 1:
-            self._asked = 1
+        elif self._asked > 1 and not self._is_killing:
             logger.warning("killing what is left; the next start recovers")
-            self._stop_by = self._moment.mono
+            self._is_killing, self._stop_by = True, self._moment.mono
 
     def _take_beats(self) -> None:
         for _ in range(BEATS_A_TURN):

@@ -81,6 +81,11 @@ class FakeMesh:
     def pid(self, stage: str) -> int:
         return int(self.rows()[stage]["pid"])
 
+    def anew(self, stage: str, before: int) -> bool:
+        """Whether a stage runs, as another process than before."""
+        row = self.rows()[stage]
+        return bool(row["state"] == "running" and row["pid"] != before)
+
     def lived(self, stage: str) -> list[list[str]]:
         """What a stage wrote about its lives."""
         path = self.lake / f"lived-{stage}.txt"

@@ -1,0 +1,198 @@
+"""The supervisor's loop as a history: clocks, processes and heartbeats in our hands, the bus a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shared.events import Beat
+from shared.lifecycle import SECOND
+from shared.topology import Node, Pipeline
+from shared.wire import Bus
+from supervision.ground import Ground
+from supervision.loop import Supervisor, named
+
+NODES = (
+    Node("feed", "sources", "ingest", (), {"replay": True}),
+    Node("bars", "transforms", "aggregator", ("feed",)),
+    Node("archive", "sinks", "archiver", ("feed",)),
+    Node("parquet", "sinks", "parquet_sink", ("bars",)),
+)
+
+
+class Process:
+    """Does as it is told, when it is told to go on."""
+
+    number = 100
+
+    def __init__(self, command: Sequence[str]) -> None:
+        Process.number += 1
+        self.pid = Process.number
+        self.stage = command[command.index("--stage") + 1]
+        self.code: int | None = None
+        self.asked = False
+
+    def exit_code(self) -> int | None:
+        return self.code
+
+    def drain(self) -> None:
+        self.asked = True
+
+    def kill(self) -> None:
+        self.code = self.code if self.code is not None else -9
+
+    def wait(self, timeout_s: float) -> None:
+        pass
+
+    def last_words(self) -> str:
+        return ""
+
+
+class History:
+    """A mesh whose every second is played."""
+
+    def __init__(self, lake: Path, nodes: Sequence[Node] = NODES) -> None:
+        self.time = 10**18
+        self.offset = 0
+        self.made: list[Process] = []
+        pipeline = Pipeline(str(lake / "p.yml"), str(lake), {node.name: node for node in nodes})
+        self.ground = Ground(lake, pipeline.path)
+        self.it = Supervisor(pipeline, self.ground, self._spawn, self, lambda: 0.5)
+        self.bus = Bus(lake, self.ground.mesh)
+        self.lane = self.bus.push("health")
+        self.it.start()
+
+    def mono(self) -> int:
+        return self.time
+
+    def wall(self) -> int:
+        return self.time + self.offset
+
+    def _spawn(self, command: Sequence[str], said: Path) -> Process:
+        self.made.append(Process(command))
+        return self.made[-1]
+
+    def process(self, stage: str) -> Process:
+        return [process for process in self.made if process.stage == stage][-1]
+
+    def alive(self) -> list[str]:
+        return sorted(process.stage for process in self.made if process.code is None)
+
+    def second(self, silent: Sequence[str] = (), turns: int = 3) -> None:
+        """Everybody alive beats, but for the silent."""
+        self.time += SECOND
+        for process in self.made:
+            if process.code is None and process.stage not in silent:
+                beat = Beat(process.stage, process.pid, self.ground.mesh.token, phase="running")
+                assert self.lane.send(msgspec.msgpack.encode(beat))
+        for _ in range(turns):
+            self.it.turn(20)
+
+    def close(self) -> None:
+        self.bus.close()
+        self.it.close()
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    it = History(tmp_path)
+    yield it
+    it.close()
+
+
+def states(history: History) -> dict[str, str]:
+    return {row["stage"]: row["state"] for row in history.it.snapshot()["stages"]}
+
+
+def test_consumers_are_started_before_what_they_read(history: History) -> None:
+    order = [process.stage for process in history.made]
+    assert order == ["parquet", "archive", "bars", "feed"]
+
+
+def test_a_hang_ends_one_stage_and_no_other(history: History) -> None:
+    history.second()
+    for _ in range(12):
+        history.second(silent=["bars"])
+    assert next(process.code for process in history.made if process.stage == "bars") == -9
+    assert len([process for process in history.made if process.stage == "bars"]) == 2
+    assert len(history.made) == 5
+
+
+def test_a_night_s_sleep_is_no_hang_whichever_clock_saw_it(history: History) -> None:
+    history.second()
+    history.time += 8 * 3600 * SECOND
+    history.it.turn(0)
+    history.offset += 8 * 3600 * SECOND
+    history.it.turn(0)
+    assert len(history.made) == 4 and all(process.code is None for process in history.made)
+    history.second()
+    assert set(states(history).values()) == {"running"}
+
+
+def test_a_stop_asks_each_stage_when_nobody_can_give_it_more(history: History) -> None:
+    history.second()
+    history.it.stop()
+    history.it.turn(0)
+    assert [process.stage for process in history.made if process.asked] == ["feed"]
+    history.process("feed").code = 0
+    history.it.turn(0)
+    history.it.turn(0)
+    assert sorted(process.stage for process in history.made if process.asked) == ["archive", "bars", "feed"]
+    history.process("bars").code = 0
+    history.it.turn(0)
+    history.it.turn(0)
+    assert history.process("parquet").asked
+    for process in history.made:
+        process.code = 0
+    history.it.turn(0)
+    assert history.it.over and history.it.exit_code == 0
+
+
+def test_what_does_not_drain_is_killed_after_twenty_seconds_and_not_started_again(history: History) -> None:
+    history.second()
+    history.it.stop()
+    for _ in range(21):
+        history.second()
+    assert history.alive() == [] and len(history.made) == 4
+    assert history.it.over
+
+
+def test_the_end_of_a_recording_drains_the_rest(history: History) -> None:
+    history.second()
+    history.process("feed").code = 0
+    for _ in range(3):
+        history.second()
+        for process in history.made:
+            process.code = 0 if process.asked else process.code
+    history.second()
+    assert history.it.over and history.it.exit_code == 0
+
+
+def test_a_source_that_was_stopped_by_hand_does_not_end_the_mesh(history: History) -> None:
+    history.second()
+    history.it.stages["feed"].stop(history.time)
+    history.process("feed").code = 0
+    history.second()
+    assert states(history)["feed"] == "stopped" and not history.it.stopping
+
+
+def test_heartbeats_of_strangers_are_counted_and_change_nothing(history: History) -> None:
+    pid = history.process("feed").pid
+    for beat in (Beat("feed", pid, "wrong", phase="running"), Beat("nobody", pid, history.ground.mesh.token)):
+        history.lane.send(msgspec.msgpack.encode(beat))
+    for junk in (b"", b"\xc1", b"\x91" * 5000, msgspec.msgpack.encode({"stage": 3})):
+        history.lane.send(junk)
+    for _ in range(5):
+        history.it.turn(20)
+    assert history.it.strangers == 6
+    assert states(history)["feed"] == "starting"
+
+
+def test_a_stage_is_named_by_its_key_or_its_process() -> None:
+    pipeline = Pipeline("", "", {node.name: node for node in NODES})
+    assert named(pipeline, "bars") == ["bars"]
+    assert named(pipeline, "aggregator") == ["bars"]
+    assert named(pipeline, "nobody") == []
