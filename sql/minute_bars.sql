@@ -7,10 +7,10 @@ SELECT
     max(high) AS high,
     min(low) AS low,
     arg_max(close, window_start) AS close,
-    fsum(volume_base) AS volume_base,          -- fsum: the same to the last digit whatever the order of rows
-    fsum(volume_quote) AS volume_quote,
+    total(volume_base) AS volume_base,          -- from lake.sql: exact, whatever the order of rows
+    total(volume_quote) AS volume_quote,
     sum(trade_count)::BIGINT AS trade_count,
-    fsum(buy_volume_base) AS buy_volume_base
+    total(buy_volume_base) AS buy_volume_base
 FROM bars_1s
 WHERE symbol = 'SOLUSDT'
 GROUP BY minute_utc

@@ -5,7 +5,7 @@ SELECT
     venue,
     symbol,
     date_trunc('hour', window_start AT TIME ZONE 'UTC') AS hour_utc,
-    10000 * sum(spread_tw / ((bid + ask) / 2) * quotes_live_ms) / sum(quotes_live_ms) AS spread_bp,
+    10000 * total(spread_tw / ((bid + ask) / 2) * quotes_live_ms) / sum(quotes_live_ms) AS spread_bp,
     quantile_cont(10000 * spread / ((bid + ask) / 2), 0.95) AS spread_bp_p95,
     sum(quotes_live_ms) / 60000.0 AS minutes_observed
 FROM bars_1s

@@ -4,9 +4,9 @@ SELECT
     venue,
     symbol,
     date_trunc('hour', window_start AT TIME ZONE 'UTC') AS hour_utc,
-    fsum(volume_quote) / nullif(fsum(volume_base), 0) AS vwap,
-    fsum(buy_volume_quote) / nullif(fsum(buy_volume_base), 0) AS vwap_of_buyers,
-    fsum(buy_volume_base) / nullif(fsum(volume_base), 0) AS share_bought,
+    total(volume_quote) / nullif(total(volume_base), 0) AS vwap,
+    total(buy_volume_quote) / nullif(total(buy_volume_base), 0) AS vwap_of_buyers,
+    total(buy_volume_base) / nullif(total(volume_base), 0) AS share_bought,
     sum(trade_count)::BIGINT AS trade_count
 FROM bars_1s
 GROUP BY ALL

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import math
+import random
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +80,24 @@ def test_bars_of_an_interval_are_those_of_their_seconds(made: tuple[Files, list[
         max(b.high or 0 for b in traded),
         min(b.low or math.inf for b in traded),
         traded[-1].close,
-        math.fsum(b.volume_base for b in minute),
+        float(sum(Decimal(str(b.volume_base)) for b in minute)),
         sum(b.trade_count for b in minute),
         minute[-1].bid,
         len(minute),
         False,  # nothing before the first trade is known
     )
+
+
+def test_sums_are_exact_in_any_order(tmp_path: Path) -> None:
+    seeded = random.Random(7)
+    numbers = [round(seeded.uniform(0, 5000), 3) for _ in range(3600)]
+    exact = float(sum(Decimal(str(number)) for number in numbers))
+    with lake.connect(tmp_path) as con:
+        for _ in range(5):
+            seeded.shuffle(numbers)
+            assert con.execute("SELECT total(x) FROM (SELECT unnest(?) AS x)", [numbers]).fetchall() == [(exact,)]
+        edge = "SELECT total(x), total(0 * x), total(-x), total(NULLIF(x, x)) FROM (VALUES (0.1::DOUBLE), (0.2)) t(x)"
+        assert con.execute(edge).fetchall() == [(0.3, 0.0, -0.3, None)]
 
 
 @pytest.mark.parametrize("zone", ZONES)
