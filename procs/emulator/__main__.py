@@ -19,12 +19,13 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from aiohttp import web
 
 from procs.emulator import captures
-from procs.emulator.faults import Fault, FaultError, Faults, parse
+from procs.emulator.faults import Fault, FaultError, Faults, Kind, parse
 from procs.emulator.hub import Hub
 from procs.emulator.instruments import DEFAULT, instrument
 from procs.emulator.ledger import Ledger
@@ -50,7 +51,10 @@ def arguments() -> argparse.ArgumentParser:
     synthetic = parser.add_argument_group("a synthetic market").add_argument
     synthetic("--symbols", help=f"comma-separated; default: {len(DEFAULT)} well-known ones")
     synthetic(
-        "--rate", type=float, default=200.0, help="events/s over all symbols, a quarter of them trades (default 200)"
+        "--rate",
+        type=float,
+        default=200.0,
+        help="events a second of venue time over all symbols, a quarter of them trades (default 200)",
     )
     synthetic("--seed", type=int, default=1, help="another seed, another market (default 1)")
     synthetic("--start", type=_moment, help="venue time to begin at, like 2025-10-20T23:59:00Z (default: now)")
@@ -62,7 +66,9 @@ def arguments() -> argparse.ArgumentParser:
     add(
         "--speed", type=_speed, default=1.0, metavar="X", help="1, 10, 60 ... or max: as fast as it is read (default 1)"
     )
-    add("--fault", action="append", default=[], metavar="KIND[:name=value,...]", help="see procs/emulator/faults.py")
+    kinds = ", ".join(get_args(Kind))
+    what = f"{kinds}; names and values: procs/emulator/faults.py"
+    add("--fault", action="append", default=[], metavar="KIND[:name=value,...]", help=what)
     add("--lifeline", action="store_true", help="leave when stdin ends, or says drain")
     limits = parser.add_argument_group("limits (default: the venue's)").add_argument
     for field in msgspec.structs.fields(Rules):

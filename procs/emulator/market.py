@@ -27,7 +27,8 @@ SEND_DELAY_US = 1000
 _MINUTE = 60
 _QUOTES_OF_EVENTS = 0.75
 _AGGS_OF_PRINTS = 0.6
-_REMEMBERED = 4096
+_SHAPES_REMEMBERED = 4096
+_PRINTS_REMEMBERED = 100_000
 
 
 class _Shape(msgspec.Struct):
@@ -61,7 +62,7 @@ class Synthetic:
         self._lines = {i.symbol: _line(i, rate * i.rhythm / total, seed, market) for i in instruments}
         self._shapes: dict[tuple[str, int], _Shape] = {}
         self._orders: dict[tuple[str, int], tuple[list[Print], list[Agg]]] = {}
-        self._tops: dict[tuple[str, int], list[Top]] = {}
+        self._held = 0
 
     # what happens
 
@@ -82,22 +83,26 @@ class Synthetic:
         return events
 
     def orders_in(self, symbol: str, second: int) -> tuple[list[Print], list[Agg]]:
-        """The prints of a second and their aggregates, in order of time and id."""
+        """The prints of a second and their aggregates, in order of time and id. Remembered, for REST asks in pages."""
         found = self._orders.get((symbol, second))
         if found is None:
-            if len(self._orders) >= _REMEMBERED:
+            if self._held > _PRINTS_REMEMBERED:
                 self._orders.clear()
+                self._held = 0
             found = self._orders[symbol, second] = self._make_orders(self._lines[symbol], second)
+            self._held += 1 + len(found[0])
         return found
 
     def tops_in(self, symbol: str, second: int) -> list[Top]:
         """The quotes of a second, in order of time and id."""
-        found = self._tops.get((symbol, second))
-        if found is None:
-            if len(self._tops) >= _REMEMBERED:
-                self._tops.clear()
-            found = self._tops[symbol, second] = self._make_tops(self._lines[symbol], second)
-        return found
+        line = self._lines[symbol]
+        minute, into = divmod(second - GENESIS_S, _MINUTE)
+        shape = self._shape(line, minute)
+        count = shape.tops[into + 1] - shape.tops[into]
+        if not count or minute < 0:
+            return []
+        moves = _Moves(line, second, self.market, _random(line.key, second << 2 | 2))
+        return moves.tops(second, minute * line.tops + shape.tops[into] + 1, count)
 
     # what can be asked (see tape.Source)
 
@@ -150,7 +155,7 @@ class Synthetic:
     def _shape(self, line: _Line, minute: int) -> _Shape:
         found = self._shapes.get((line.instrument.symbol, minute))
         if found is None:
-            if len(self._shapes) >= _REMEMBERED:
+            if len(self._shapes) >= _SHAPES_REMEMBERED:
                 self._shapes.clear()
             found = self._shapes[line.instrument.symbol, minute] = _shape(line, minute)
         return found
@@ -166,15 +171,6 @@ class Synthetic:
         first_print = minute * line.prints + shape.prints[into] + 1
         moves = _Moves(line, second, self.market, random)
         return moves.orders(second, first_agg, first_print, _sizes(orders, fills, random))
-
-    def _make_tops(self, line: _Line, second: int) -> list[Top]:
-        minute, into = divmod(second - GENESIS_S, _MINUTE)
-        shape = self._shape(line, minute)
-        count = shape.tops[into + 1] - shape.tops[into]
-        if not count or minute < 0:
-            return []
-        moves = _Moves(line, second, self.market, _random(line.key, second << 2 | 2))
-        return moves.tops(second, minute * line.tops + shape.tops[into] + 1, count)
 
 
 def _due(event: Event) -> int:

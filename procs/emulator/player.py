@@ -67,6 +67,7 @@ class SyntheticPlayer:
         self._reached = start_us if start_us is not None else time.time_ns() // 1000
         self._wanted: dict[str, set[str]] = {}
         self._ready: dict[tuple[str, int], list[Event]] = {}
+        self._second = 0
         market.as_of_us = self._reached
 
     def now_us(self) -> int:
@@ -124,6 +125,9 @@ class SyntheticPlayer:
 
     def _prepare(self, second: int) -> None:
         """A few symbols of the next second at a time, so that no second begins with a pause."""
+        if second != self._second:
+            self._second = second
+            self._ready = {place: events for place, events in self._ready.items() if place[1] >= second}
         budget = 1 + len(self._wanted) // 20
         for symbol in self._wanted:
             if (symbol, second + 1) not in self._ready:
@@ -131,7 +135,6 @@ class SyntheticPlayer:
                 budget -= 1
                 if not budget:
                     return
-        self._ready = {place: events for place, events in self._ready.items() if place[1] >= second}
 
 
 class RecordingPlayer:
