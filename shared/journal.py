@@ -133,6 +133,11 @@ class Writer:
         """Bytes that `open` found torn or damaged at the end, and moved to quarantine or cut."""
 
     @property
+    def consumers(self) -> tuple[str, ...]:
+        """The checkpoint bases of those who read it."""
+        return self._consumers
+
+    @property
     def held_bytes(self) -> int:
         return sum(self._sizes.values())
 

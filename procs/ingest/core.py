@@ -25,6 +25,7 @@ from procs.ingest.recorder import Recorder
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
+from shared import checkpoint
 from shared.events import AggTrade, Batch, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
@@ -93,6 +94,8 @@ class Ingest:
         state, batches = writer.open()
         if state is not None:
             self._restore(state)
+        elif not batches:
+            self._adopt(writer.consumers)
         for batch in batches:
             self._replay(batch)
         if batches:
@@ -118,6 +121,15 @@ class Ingest:
             # Symbols that are recorded no more are kept: their ids must not be new when they come back.
             book = self.books.get(symbol) or self.books.setdefault(symbol, Book(symbol, self._config.kinds))
             book.restore(saved)
+
+    def _adopt(self, consumers: Sequence[str]) -> None:
+        """Without a journal the archiver's checkpoint says which ids are held, so that an outage is found even so."""
+        for base in consumers:
+            found = checkpoint.peek(self._disk, base)
+            self.recorder.ts = max(self.recorder.ts, found.get("ts", 0))
+            for symbol, intervals in found.get("ids", {}).items():
+                if symbol in self.books:
+                    self.books[symbol].trades.adopt(intervals, found.get("ts", 0))
 
     def _replay(self, batch: Batch) -> None:
         for event in batch.events:

@@ -7,6 +7,7 @@ that the venue, asked three times, did not give. Only ids really in an answer co
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -233,6 +234,14 @@ class Tracker:
         self.top_ts = state["top_ts"]
         self.gaps = [Gap(first, last, start, end, last - first + 1) for first, last, start, end in state["gaps"]]
         top = self.top
+        self._next = -1 if top is None else top + 1
+        self._stirred = True
+
+    def adopt(self, intervals: Iterable[Sequence[int]], ts: int) -> None:
+        """Ids that somebody else knows to be held; what lies between them was given up or will be found again."""
+        self.held = Ids.from_intervals(intervals)
+        self.top_ts = ts
+        top = self.held.highest
         self._next = -1 if top is None else top + 1
         self._stirred = True
 

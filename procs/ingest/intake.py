@@ -20,6 +20,7 @@ from shared.venues import Adapter, Control, Reject
 if TYPE_CHECKING:
     from procs.ingest.core import Ingest
 
+STALL_NS: Final = 1_000_000_000
 MOST_EARLY: Final = 10_000
 EARLY_NS: Final = 10_000_000_000
 """A connection over which no venue time came for so long, and none over REST, has only this machine's clock."""
@@ -36,13 +37,14 @@ class Intake:
         self._books = ingest.books
         self._time = ingest.time
         self._recorder = ingest.recorder
+        self._stalled_at = self._stalled_until = 0
         self.controls: list[tuple[Link, Control]] = []
         """What the venue said about connections; the core takes it from here."""
         self.counters = {"events_in": 0, "duplicates": 0}
 
     def frames(self, link: Link, frames: Sequence[bytes], wall: int, mono: int) -> set[str]:
         """Takes what one read held; returns the kinds of data among it."""
-        estimate = self._time.now(mono)
+        estimate = self._estimate(mono)
         kinds: set[type] = set()
         if link.early and estimate and not self._replay:
             self.release(link, estimate)
@@ -57,6 +59,14 @@ class Intake:
             except Reject as why:
                 self._ingest.reject(frame, str(why), wall)
         return {KIND[kind] for kind in kinds if kind in KIND}
+
+    def _estimate(self, mono: int) -> int:
+        """The venue's time for what was just read. After this process stood still, what waited in the socket was sent
+        meanwhile: it is not of now.
+        """
+        if mono - self._ingest.mono > STALL_NS:
+            self._stalled_at, self._stalled_until = self._ingest.mono, mono + STALL_NS
+        return self._time.now(self._stalled_at if mono < self._stalled_until else mono)
 
     def _take(self, link: Link, event: Trade | AggTrade | Quote | Control, estimate: int, mono: int) -> bool:
         """Whether an event is to be written."""

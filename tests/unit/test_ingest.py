@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import msgspec
 import pytest
 
 from procs.ingest.config import Config
+from shared.checkpoint import Checkpoint
+from shared.files import Files
 from shared.journal import unpack
 from shared.rest import Blocked, Limited, Refused, Unreachable
 from tests.fixtures.desk import CONSUMERS, MS, START, Desk, Market, S
@@ -150,6 +153,18 @@ def test_time_goes_on_in_silence(desk: Desk) -> None:
     ticks = desk.batches()[before:]
     assert 8 <= len(ticks) <= 11
     assert abs(ticks[-1].ts - desk.venue_now) < 60 * MS
+
+
+def test_quotes_that_waited_while_this_process_stood_still_are_not_of_now(desk: Desk) -> None:
+    stopped = desk.venue_now
+    desk.pass_time(60 * S)
+    seen = stopped + 30 * S
+    desk.bring(desk.market.quote(7), desk.market.frame("SOLUSDT", 1001, seen), desk.market.quote(8))
+    assert abs(desk.quotes[-2].ts - stopped) < 60 * MS
+    assert abs(desk.quotes[-1].ts - seen) < 60 * MS
+    desk.run(1.5)
+    desk.bring(desk.market.quote(9))
+    assert abs(desk.quotes[-1].ts - desk.venue_now) < 5 * MS
 
 
 def test_a_step_of_the_wall_clock_moves_nothing_but_receive_times(desk: Desk) -> None:
@@ -308,6 +323,22 @@ def test_what_was_missed_while_disconnected_is_found_without_any_later_trade(des
     desk.run(6)
     assert sorted(ids(desk)) == list(range(1000, 3501))
     assert len(desk.asked("historicalTrades")) == 3, "a thousand a page"
+
+
+def test_without_a_journal_the_archivers_checkpoint_says_what_is_held(desk: Desk) -> None:
+    desk.bring(*desk.market.trade(count=9))
+    saved = Checkpoint(Files(desk.folder), CONSUMERS[0])
+    saved.load()
+    ts = desk.batches()[-1].ts
+    saved.store(msgspec.msgpack.encode({"position": 50, "ts": ts, "ids": {"SOLUSDT": [[1000, 1009]]}}))
+    shutil.rmtree(desk.folder / "journal/src")
+    desk.market.trade(count=20)
+    desk.kill()
+    desk.run(0.3)
+    desk.bring(desk.market.quote(9))
+    desk.run(3)
+    assert sorted(ids(desk)) == list(range(1010, 1030))
+    assert desk.batches()[0].first == 51, "numbers go on behind what was taken"
 
 
 def test_what_was_missed_while_killed_is_found(desk: Desk) -> None:
