@@ -1,0 +1,145 @@
+"""Ingest as a process against the emulated venue: killed, drained, refused, and with either websocket library."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.events import Event, Feed, Quote, Trade
+from shared.files import Files
+from shared.journal import Reader
+from tests.integration.emulators import ROOT, Emulator, emulator, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+RUN = """
+import sys
+if {without!r}:
+    sys.modules["picows"] = None
+sys.argv = ["ingest", "--config", {config!r}, "--supervised"]
+from procs.ingest.__main__ import main
+main()
+"""
+
+
+class Ingest:
+    """A lake with one source, and the process that records it."""
+
+    def __init__(
+        self, folder: Path, venue: Emulator, symbols: str = "SOLUSDT, ADAUSDT", without_picows: bool = False
+    ) -> None:
+        self.lake = folder / "lake"
+        self.config = folder / "pipeline.yml"
+        self.config.write_text(
+            f"lake: ./lake\nsources:\n  src: {{run: ingest, venue: binance, symbols: [{symbols}],"
+            f' ws_url: "{venue.ws_url}", rest_url: "{venue.rest_url}"}}\n'
+            "sinks:\n  archive: {run: archiver, inputs: [src]}\n"
+        )
+        self.without_picows = without_picows
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[subprocess.Popen[bytes]]:
+        code = RUN.format(without=self.without_picows, config=str(self.config))
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
+
+    def events(self, kind: type) -> list[Any]:
+        reader, position = Reader(Files(self.lake), "journal/src/src"), 0
+        found: list[Event] = []
+        while batches := reader.read(position):
+            position = batches[-1].last
+            found += [event for batch in batches for event in batch.events if isinstance(event, kind)]
+        return found
+
+    def wait_for(self, count: int, seconds: float = 20) -> None:
+        wait_until(lambda: len(self.events(Trade)) >= count, seconds)
+
+    def missing(self) -> dict[str, int]:
+        """Ids between the first and last of each symbol that are not there exactly once."""
+        ids: dict[str, list[int]] = {}
+        for trade in self.events(Trade):
+            ids.setdefault(trade.symbol, []).append(trade.trade_id)
+        return {
+            symbol: len(set(range(min(held), max(held) + 1)) ^ set(held)) + len(held) - len(set(held))
+            for symbol, held in ids.items()
+        }
+
+
+def drained(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdin is not None
+    process.stdin.write(b"drain\n")
+    process.stdin.flush()
+    return process.wait(10)
+
+
+@pytest.mark.parametrize("without_picows", [False, True])
+def test_a_drained_stop_exits_0_with_everything_received(tmp_path: Path, without_picows: bool) -> None:
+    with emulator(tmp_path, "--rate", "1000", "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue, without_picows=without_picows)
+        with ingest.run() as process:
+            ingest.wait_for(300)
+            begun = time.monotonic()
+            assert drained(process) == 0
+            assert time.monotonic() - begun < 5
+        assert set(ingest.missing().values()) == {0}
+        quotes = [(quote.symbol, quote.update_id) for quote in ingest.events(Quote)]
+        assert len(quotes) == len(set(quotes)) > 300
+        assert [feed.kind for feed in ingest.events(Feed)][-1] == "disconnected"
+
+
+def test_kills_leave_no_trade_missing_and_none_doubled(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--rate", "2000", "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue)
+        for _ in range(4):
+            with ingest.run() as process:
+                ingest.wait_for(len(ingest.events(Trade)) + 500)
+                process.kill()
+                process.wait(5)
+        with ingest.run() as process:
+            wait_until(lambda: set(ingest.missing().values()) == {0} and len(ingest.events(Trade)) > 2500, 30)
+            assert drained(process) == 0
+        healed = [trade for trade in ingest.events(Trade) if trade.source == "rest"]
+        assert healed, "the kills cost something, and it was fetched"
+
+
+def test_the_end_of_standard_input_is_a_drained_stop(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--rate", "500", "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue)
+        with ingest.run() as process:
+            ingest.wait_for(50)
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(10) == 0
+
+
+def test_an_unknown_symbol_ends_it_as_a_wrong_configuration(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with emulator(tmp_path, "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue, "SOLUSDT, ADAUSTD")
+        with ingest.run() as process:
+            assert process.wait(20) == 2
+    log = (ingest.lake / "logs" / "src.log").read_text()
+    assert "sources.src.symbols: binance has no ADAUSTD - did you mean ADAUSDT?" in log
+    assert ingest.events(Trade) == []
+
+
+def test_a_second_ingest_on_the_same_lake_leaves_at_once(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--rate", "500", "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue)
+        with ingest.run() as first, ingest.run() as second:
+            wait_until(lambda: first.poll() is not None or second.poll() is not None, 10)
+            codes = [first.poll(), second.poll()]
+            assert codes.count(None) == 1
+            assert codes.count(1) == 1
