@@ -105,6 +105,9 @@ class Ingest:
         if writer.cut_bytes:
             logger.warning(f"the journal's end was torn: {writer.cut_bytes} bytes cut; trades are fetched again")
         self.recorder.roll()
+        if self.recorder.ts:
+            # Whatever stood when the last life ended stands no more; a kill left nobody to say so.
+            self.feed("disconnected", [], {"reason": "restarted"}, ts=self.recorder.ts)
         self.healer.begin(mono)
 
     def state(self) -> bytes:
