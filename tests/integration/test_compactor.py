@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import subprocess
@@ -405,6 +406,28 @@ def test_a_kill_at_any_instant_changes_nothing(tmp_path: Path) -> None:
         assert snapshot(home) == snapshot(wanted), f"killed at change {at}"
         shutil.rmtree(home)
     assert at > 100
+
+
+def test_a_late_line_that_comes_while_a_swap_is_broken_off_is_not_lost(tmp_path: Path) -> None:
+    """The archiver goes on while nobody finishes the swap, and takes any name that is free then."""
+    events, _ = an_evening(Files(tmp_path / "made"))
+    late = Market("SOLUSDT", first_id=900).events(LATE_HOUR, 1, trades=1, quotes=0)[0]
+    wanted = Counter([*map(line, events), line(late)])
+    for at in range(1, 40):
+        home = tmp_path / f"killed_{at}"
+        shutil.copytree(tmp_path / "made", home)
+        with contextlib.suppress(Died):
+            Run(errand(DyingDisk(home, at))).work()
+        disk = Files(home)
+        names = disk.list(RAW)
+        free = (f"part_2300{suffix}.jsonl" for suffix in ("", "_1", "_2"))
+        sealed = "part_23.jsonl.zst" in names
+        name = next(name for name in free if name not in names and not (sealed and name == "part_2300.jsonl"))
+        disk.write(f"{RAW}/{name}", line(late).encode())
+        Run(errand(disk)).work()
+        assert lines_of(home) == wanted, f"killed at change {at}, late line in {name}"
+        assert disk.list(RAW) == ["part_22.jsonl.zst", "part_23.jsonl.zst"]
+        shutil.rmtree(home)
 
 
 def test_a_kill_of_the_second_try_changes_nothing_either(tmp_path: Path) -> None:
