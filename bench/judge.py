@@ -533,11 +533,40 @@ def _quiet(name: str, second: int, row: dict[str, Any], report: Report) -> None:
         report.fault("bar: a second without trades", f"{name} {second}: {row}")
 
 
+def judge_feed(archive: Archive, report: Report) -> None:
+    """What was announced of gaps is what happened: healed once each, with the source its trades really have."""
+    seen: set[str] = set()
+    healed: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+    for entry in archive.feed:
+        text = json.dumps(entry)
+        if text in seen:
+            report.fault("feed: a line twice", text)
+        seen.add(text)
+        if entry["kind"] == "healed" and entry.get("stream", "trade") == "trade":
+            healed[entry["symbols"][0]].append((entry["first_id"], entry["last_id"], entry["source"]))
+    for name, ranges in healed.items():
+        high = -1
+        for first, last, source in sorted(ranges):
+            if first <= high:
+                report.fault("feed: ids healed twice", f"{name} {first}..{last}")
+            high = max(high, last)
+            lines = [archive.trades[name].get(n) for n in range(first, last + 1)]
+            if None in lines:
+                report.fault("feed: healed and not held", f"{name} {first}..{last}")
+            elif source not in {line["source"] for line in lines if line is not None}:
+                report.fault("feed: healed by another source than it says", f"{name} {first}..{last}: {source}")
+        claimed = {n for first, last, _ in ranges for n in range(first, last + 1)}
+        fetched = {n for n, line in archive.trades[name].items() if line["source"] != "ws"}
+        if fetched - claimed:
+            report.fault("feed: fetched and never announced", f"{name}: {_ranges(fetched - claimed)[:5]}")
+
+
 def judge(lake: Path, ledger: Ledger, venue: str = "binance", live: bool = False) -> tuple[Report, Archive]:
     report = Report()
     archive = read_archive(lake, venue, report, live)
     judge_trades(ledger, archive, report)
     judge_quotes(ledger, archive, report)
+    judge_feed(archive, report)
     judge_bars(read_bars(lake, venue, report), archive, report)
     return report, archive
 
