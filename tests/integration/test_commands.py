@@ -105,6 +105,14 @@ def test_a_lake_of_another_schema_is_refused_in_one_sentence(tmp_path: Path, bro
     assert not (it.lake / "logs").exists()
 
 
+def test_a_demo_begins_a_fresh_lake(tmp_path: Path) -> None:
+    """What `supervision.demo` refuses is one sentence."""
+    (tmp_path / "mine.txt").touch()
+    done = command("demo", "--lake", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path} is not empty: the demo begins a fresh lake\n"
+
+
 # --- questions ---
 
 
