@@ -27,7 +27,7 @@ class Config(StageConfig, kw_only=True, frozen=True):
     """The other end plays a recording: its times are taken exactly as they come, never carried on by a clock."""
     journal_max_bytes: int = 2 << 30
     """Bytes of journal that may wait for slow consumers; an alarm at half of it, a recorded pause when it is full."""
-    gather_ms: int = 10
+    gather_ms: int = 20
     """Events are gathered for this long into one record; 0 writes whatever one read of a socket held."""
     stale_after_s: int = 30
     """Seconds without data after which the venue is asked whether there should have been some."""

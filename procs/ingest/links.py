@@ -25,9 +25,9 @@ OVERLAP_NS: Final = SECOND
 QUIET_NS: Final = 15 * SECOND
 """A new link without any data is taken for good after this time: its symbols may be quiet."""
 ACK_NS: Final = 10 * SECOND
-STEADY_NS: Final = 10 * SECOND
+STEADY_NS: Final = 5 * SECOND
 STEADY_ATTEMPT: Final = 3
-"""What delivered for ten seconds and broke is tried again within 4 s: quotes missed meanwhile are lost for good."""
+"""What delivered for five seconds and broke is tried again within 4 s: quotes missed meanwhile are lost for good."""
 SLOW_NS: Final = 60 * SECOND
 """Between tries where the venue does not serve this place."""
 WINDOW_NS: Final = 300 * SECOND
