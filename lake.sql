@@ -33,8 +33,9 @@ SET VARIABLE line_columns = {
     update_id: 'BIGINT', bid_qty: 'DOUBLE', ask_qty: 'DOUBLE'
 };
 SET VARIABLE feed_columns = {
-    kind: 'VARCHAR', ts: 'BIGINT', ts_recv: 'BIGINT', symbols: 'VARCHAR[]', first_id: 'BIGINT', last_id: 'BIGINT',
-    source: 'VARCHAR', reason: 'VARCHAR', offset_ns: 'BIGINT', round_trip_ns: 'BIGINT', asleep_ms: 'BIGINT'
+    kind: 'VARCHAR', ts: 'BIGINT', ts_recv: 'BIGINT', symbols: 'VARCHAR[]', stream: 'VARCHAR', first_id: 'BIGINT',
+    last_id: 'BIGINT', missing: 'BIGINT', from_ts: 'BIGINT', to_ts: 'BIGINT', source: 'VARCHAR', reason: 'VARCHAR',
+    status: 'VARCHAR', offset_ns: 'BIGINT', round_trip_ns: 'BIGINT', asleep_ms: 'BIGINT'
 };
 
 -- What DuckDB 2.0 brought: a pattern may match no file, and nanoseconds keep their time zone. Before it, a source is its
@@ -224,6 +225,7 @@ WHERE stream = 'aggTrade' AND day NOT IN (SELECT tick_day(file) FROM glob('ticks
 CREATE OR REPLACE VIEW feed AS
 SELECT
     folder(filename, 3) AS venue, kind, utc(ts) AS ts, utc(ts_recv) AS ts_recv, symbols,
-    * EXCLUDE (kind, ts, ts_recv, symbols, filename)
+    utc(from_ts) AS from_ts, utc(to_ts) AS to_ts,
+    * EXCLUDE (kind, ts, ts_recv, symbols, from_ts, to_ts, filename)
 FROM query(feed_source())
 WHERE kind IS NOT NULL;

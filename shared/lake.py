@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import msgspec
 
-from shared.files import TMP, Disk
 from shared.tables import BAR_COLUMNS, RAW_COLUMNS
 
 if TYPE_CHECKING:
@@ -51,14 +50,6 @@ class Answer(msgspec.Struct):
 
 
 # --- the views ---
-
-
-def install(disk: Disk) -> None:
-    """Puts this version's ``lake.sql`` into the lake."""
-    text = TEMPLATE.read_bytes()
-    if disk.size("lake.sql") != len(text) or disk.read("lake.sql") != text:
-        disk.write("lake.sql" + TMP, text)
-        disk.replace("lake.sql" + TMP, "lake.sql")
 
 
 def connect(root: str | Path) -> duckdb.DuckDBPyConnection:

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import msgspec
+from loguru import logger
 
 from procs.compactor.fold import BAR_OPTIONS, one_a_second, set_aside
 from procs.compactor.swap import Made, Swap
@@ -70,12 +71,12 @@ class Day:
         return self._disk.size(path) is not None and hashlib.sha256(self._disk.read(path)).hexdigest() == digest
 
     def close(self) -> bool:
-        """Makes the day's files, or makes them anew. False where an old file is in use."""
+        """Makes the day's files, or makes them anew. False where an old file is in use, or lines cannot be read."""
         swap = Swap(self._disk, f"day-{self._checksums.replace('/', '-')}")
         files, hours = self._sources()
+        if files is None:
+            return False
         facts: dict[str, Any] = {"raw_hours": hours}
-        fetched = staging.fetched(self._disk, self._venue, self._symbol, self._date)
-        facts |= {"fetched": fetched} if fetched else {}
         files += self._put_bars(swap, facts)
         files += self._put_ticks(swap, facts)
         files.sort(key=lambda file: file.path)
@@ -104,15 +105,18 @@ class Day:
             self._disk.rmdir(self._parts)
         return done
 
-    def _sources(self) -> tuple[list[File], list[int]]:
-        """The folded lines that all the rest is made of."""
+    def _sources(self) -> tuple[list[File] | None, list[int]]:
+        """The folded lines that all the rest is made of; None where one of them cannot be read whole."""
         parts = archive.parts(self._disk, self._raw)
         files = []
         for part in parts:
             path = f"{self._raw}/{part.name}"
             data = self._disk.read(path)
-            lines = archive.unpack(data)[0].count(b"\n")
-            files.append(File(path, len(data), hashlib.sha256(data).hexdigest(), lines))
+            lines, trouble = archive.unpack(data)
+            if trouble:
+                logger.error(f"{path}: {trouble}; the day is not closed")
+                return None, []
+            files.append(File(path, len(data), hashlib.sha256(data).hexdigest(), lines.count(b"\n")))
         return files, sorted({part.hour for part in parts})
 
     def _put_bars(self, swap: Swap, facts: dict[str, Any]) -> list[File]:

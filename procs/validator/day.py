@@ -195,11 +195,11 @@ class Day:
         return found
 
     def unhealable(self) -> Ids:
-        """Ids that nobody has any more, as ingest recorded it."""
+        """Trade ids that nobody has any more, as ingest recorded it."""
         return Ids.from_intervals(
             (event.detail["first_id"], event.detail["last_id"])
             for event in self.feed
-            if event.kind == "unhealable" and _is_range(event.detail)
+            if event.kind == "unhealable" and event.detail.get("stream", "trade") == "trade" and _is_range(event.detail)
         )
 
 

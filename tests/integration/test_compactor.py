@@ -236,6 +236,10 @@ def test_a_folded_hour_that_cannot_be_unpacked_is_left_for_somebody_to_look_at(t
     compact(errand(disk))
     assert "part_2300.jsonl" in disk.list(RAW)
     assert disk.read(f"{RAW}/part_23.jsonl.zst") == b"no zstd"
+    for name in [name for name in disk.list(RAW) if name.endswith(".jsonl")]:
+        disk.remove(f"{RAW}/{name}")
+    compact(errand(disk))
+    assert not (tmp_path / "ticks").exists() and not (tmp_path / "checksums").exists()
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open day", "closed day"])

@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, list[Trade | 
         Feed("disconnected", NOON + 30 * SECOND, NOON, ["SOLUSDT"]),
     ]
     bars = write_lake(disk, events, feed)
-    lake.install(disk)
+    disk.write("lake.sql", lake.TEMPLATE.read_bytes())
     return disk, events, bars
 
 
