@@ -77,6 +77,8 @@ class Day:
         if files is None:
             return False
         facts: dict[str, Any] = {"raw_hours": hours}
+        fetched = staging.fetched(self._disk, self._venue, self._symbol, self._date)
+        facts |= {"fetched": fetched} if fetched else {}
         files += self._put_bars(swap, facts)
         files += self._put_ticks(swap, facts)
         files.sort(key=lambda file: file.path)
