@@ -381,6 +381,8 @@ def test_a_file_in_use_changes_nothing_and_is_tried_again(tmp_path: Path, busy: 
     assert lines_of(tmp_path) == Counter(line(e) for e in events)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_kill_at_any_instant_changes_nothing(tmp_path: Path) -> None:
     """At change 1, 2, 3 … until a run passes: what readers see meanwhile, and what the next run makes of it."""
     events, bars = an_evening(Files(tmp_path / "made"))
@@ -412,6 +414,8 @@ def test_a_kill_at_any_instant_changes_nothing(tmp_path: Path) -> None:
     assert at > 100
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_late_line_that_comes_while_a_swap_is_broken_off_is_not_lost(tmp_path: Path) -> None:
     """The archiver goes on while nobody finishes the swap, and takes any name that is free then."""
     events, _ = an_evening(Files(tmp_path / "made"))
