@@ -140,9 +140,7 @@ class ParquetSink:
         folders: set[str] = set()
         self._place_late(folders)
         ready = [self._write_part(place, rows) for place, rows in sorted(self._rows.items()) if rows]
-        for path in sorted(self._leftover):
-            self._disk.remove(path)
-        self._leftover.clear()
+        self._clear_leftover()
         for tmp, path in ready:
             self._disk.rename(tmp, path)
             folders.add(path.rpartition("/")[0])
@@ -152,6 +150,14 @@ class ParquetSink:
         self._rows.clear()
         self._count = 0
         self.counters["parts"] += len(ready)
+
+    def _clear_leftover(self) -> None:
+        """Durably, before what replaces them gets its names: a power cut must not bring them back beside it."""
+        for path in sorted(self._leftover):
+            self._disk.remove(path)
+        for folder in sorted({path.rpartition("/")[0] for path in self._leftover}):
+            self._disk.sync_dir(folder)
+        self._leftover.clear()
 
     def _write_part(self, place: Place, rows: dict[int, Bar]) -> tuple[str, str]:
         symbol, hour = place

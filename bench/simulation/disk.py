@@ -240,7 +240,9 @@ class SimDisk:
         self.error_in: int | None = None
         """Changing calls until one of them fails."""
         self.lies: set[str] = set()
-        """Calls that do nothing: ``truncate``, ``sync_table`` (for mutants)."""
+        """Calls that do nothing, for mutants: ``truncate``, ``sync_table``, ``sync_segment`` and ``settle`` (the
+        sync of a segment or a checkpoint that an earlier life or another process wrote).
+        """
         self.calls = 0
         self.watch: Callable[[str, Node, int, bytes], None] | None = None
         """Told of every append as far as it was written: path, file, offset, bytes."""
@@ -352,7 +354,9 @@ class SimDisk:
     def sync(self, path: str) -> None:
         node = self._node(path)
         with self.call("sync", path):
-            node.sync()
+            lie = "sync_segment" if path.endswith(".log") else "settle" if "/ckpt-" in path else ""
+            if lie not in self.lies:
+                node.sync()
 
     def sync_dir(self, path: str) -> None:
         with self.call("sync_dir", path or "."):

@@ -1,4 +1,4 @@
-"""What was received: every record whose ``write()`` to the source's journal was whole, and what a power cut took of it."""
+"""What was received: the records whose ``write()`` to the source's journal was whole, and what a power cut took."""
 
 from __future__ import annotations
 

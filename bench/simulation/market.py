@@ -83,6 +83,11 @@ class Market:
         tops.append(top)
         return top
 
+    def close(self, now: int) -> list[Deal | Top]:
+        """One more trade of each symbol, then nothing any more."""
+        self.is_open = False
+        return [self._deal(symbol, now // MS * MS) for symbol in self.symbols]
+
     def deal(self, symbol: str, trade_id: int) -> Deal | None:
         at = trade_id - self._first_id[symbol]
         return self.deals[symbol][at] if 0 <= at < len(self.deals[symbol]) else None

@@ -66,6 +66,10 @@ class Running(Protocol):
     def close(self) -> None: ...
 
 
+MOST_TURNS = 4
+"""Of one process, before the others have theirs."""
+
+
 class Part:
     """One process: alive or not, at a place in its history."""
 
@@ -83,6 +87,7 @@ class Part:
         self.stalled_until = 0
         self.last_turn = 0
         self.lives = 0
+        self.was_busy = False
         self.faults: list[str] = []
         """What no injected fault explains."""
         self.on_death: list[Callable[[], None]] = []
@@ -95,7 +100,7 @@ class Part:
     def _guarded(self, call: Callable[[], object]) -> bool:
         """Runs a piece of the process. False where it ended."""
         try:
-            call()
+            self.was_busy = call() is True
             return True
         except Killed:
             self.kill()
@@ -130,7 +135,9 @@ class Part:
         if self._clock.mono() < self.stalled_until:
             return
         self.last_turn = self._clock.mono()
-        self._guarded(running.turn)
+        for _ in range(MOST_TURNS):  # as the runner does: again at once, while there is something to do
+            if not self._guarded(running.turn) or not self.was_busy:
+                return
 
     def kill(self) -> None:
         """At once; what it wrote stays, nothing of it runs any more."""

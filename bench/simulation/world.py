@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from random import Random
@@ -54,9 +55,11 @@ class World:
             ("kills", "power_cuts", "full", "errors", "stalls", "lane_cuts", "clock_steps", "sleeps", "silences"), 0
         )
         self._cut_with: Part | None = None
+        self._cut_at: int | None = None
         self._full_until = 0
         self._lanes: dict[str, SimLane] = {}
         self._sealed_late = False
+        self._given: deque[int] = deque(maxlen=6)
         self.parts = self._wire(rules)
 
     # --- wiring ---
@@ -118,6 +121,9 @@ class World:
             part.turn()
             self._note_counters(part)
             if self._cut_with is part and not part.is_alive:
+                self._cut_with = None
+                self._cut_at = self.clock.mono() + self.chance.choice((0, self.chance.randrange(2500) * MS))
+            if self._cut_at is not None and self.clock.mono() >= self._cut_at:
                 self.cut_power()
 
     def _note_turn(self, part: Part) -> None:
@@ -160,7 +166,7 @@ class World:
             self._cut_with = part
 
     def cut_power(self) -> None:
-        self._cut_with = None
+        self._cut_with = self._cut_at = None
         before = self.ledger.standing()
         for part in self.parts.values():
             part.kill()
@@ -199,24 +205,26 @@ class World:
     # --- afterwards ---
 
     def _calm(self) -> None:
-        self._cut_with = None
+        self._cut_with = self._cut_at = None
         self.medium.room = None
         self.exchange.manners = Manners()
         for part in self.parts.values():
             part.disk.kill_in = part.disk.error_in = None
             part.stalled_until = 0
         for lane in self._lanes.values():
-            lane.is_cut = False
+            lane.is_cut = lane.is_cut and self.chance.random() < 0.3
 
     def _settle(self) -> None:
         """Everything catches up and is drained in the order of the data; then the verdict."""
         ends_quiet = self.chance.random() < 0.3
-        if not ends_quiet:
-            self.market.quiet = set()
-        until = self.clock.mono() + (QUIET_NS if ends_quiet else 3 * SECOND)
+        closes = self.clock.mono() + 2 * SECOND
+        until = self.clock.mono() + (QUIET_NS if ends_quiet else 4 * SECOND)
+        if ends_quiet:  # nothing more ever happens: what was missed last is found by asking
+            self.market.is_open = False
         for _ in range(SETTLE_STEPS):
             self._step(SETTLE_NS)
-            self.market.is_open = self.market.is_open and self.clock.mono() < until - 2 * SECOND and not ends_quiet
+            if self.market.is_open and self.clock.mono() >= closes:
+                self.exchange.happened(self.market.close(self.clock.truth))
             if self.clock.mono() >= until and self._is_level():
                 break
         self.faults += [fault for part in self.parts.values() for fault in part.faults]
@@ -237,9 +245,15 @@ class World:
         self.faults += self._verdict()
 
     def _is_level(self) -> bool:
+        """All live, nothing is waited for, and consumers are no more than a moment behind."""
         recorder = self.parts["binance"].running
-        alive = all(part.is_alive for part in self.parts.values())
-        return alive and isinstance(recorder, Recorder) and recorder.is_level
+        if not isinstance(recorder, Recorder) or not recorder.is_level:
+            return False
+        self._given.append(self.ledger.entries[-1].batch.last if self.ledger.entries else 0)
+        loops = [self.parts[name].running for name in ("archive", "bars_1s", "parquet")]
+        if not all(isinstance(loop, Loop) for loop in loops):
+            return False
+        return all(loop.inlet.position >= self._given[0] for loop in loops[:2] if isinstance(loop, Loop))
 
     def _verdict(self) -> list[str]:
         received = self.ledger.received()

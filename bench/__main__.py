@@ -1,0 +1,47 @@
+"""Proof and measurement of the mesh: `python -m bench sim`, `mutants`, `kill` …; `ci` and `full` run them all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from bench.simulation import runs
+
+
+def _sim(args: argparse.Namespace) -> int:
+    if args.seed is not None:
+        return runs.simulate(args.seed, 1, 1, args.mutant, show=1)
+    return runs.simulate(args.first, args.seeds, args.jobs, args.mutant)
+
+
+def _mutants(args: argparse.Namespace) -> int:
+    return runs.hunt(args.jobs, args.store)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    jobs = max(1, min(os.cpu_count() or 1, 8))
+
+    sim = commands.add_parser("sim", help="seeded histories of the real stages over a simulated disk, bus and venue")
+    sim.add_argument("--seeds", type=int, default=1000, help="how many (default: %(default)s)")
+    sim.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
+    sim.add_argument("--seed", type=int, help="this one only: what failed, again")
+    sim.add_argument("--mutant", default="", help="with this safety rule switched off")
+    sim.add_argument("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
+    sim.set_defaults(run=_sim)
+
+    mutants = commands.add_parser("mutants", help="every safety rule switched off, one at a time: all must be noticed")
+    mutants.add_argument("--store", action="store_true", help="write down the seeds that notice them")
+    mutants.add_argument("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
+    mutants.set_defaults(run=_mutants)
+
+    args = parser.parse_args()
+    code: int = args.run(args)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
