@@ -21,6 +21,7 @@ MOST: Final = 4
 BLOCKED_NS: Final = 120 * SECOND
 AGAIN_NS: Final = 60 * SECOND
 """What is still so is said again after this long."""
+TRYING_ON: Final = "trying on. To see everything work without a network: python supervisor.py demo"
 
 Handler = Callable[[Answer], None]
 Failure = Callable[[RestError], None]
@@ -36,7 +37,8 @@ class Asker:
         self._backoff = Backoff(first_ns=SECOND, most_ns=60 * SECOND)
         self._number = 0
         self._pending: dict[int, tuple[Handler, Failure]] = {}
-        self._said_blocked = False
+        self.is_blocked = False
+        """The venue does not serve this place, and that was said."""
         self._said_offline = -AGAIN_NS
         self.until = 0
         """On the monotonic clock: nothing is asked before."""
@@ -94,26 +96,26 @@ class Asker:
 
     def blocked(self, status: int | None) -> None:
         """The venue does not serve this place: said once, with what may help."""
-        self.note = f"{self._venue.name} refuses this place (HTTP {status})"
-        if self._said_blocked:
-            return
-        self._said_blocked = True
-        text = f"{self.note}. It is tried again every minute or two."
+        text = f"{self._venue.name} refuses this place (HTTP {status}). It is tried again every minute or two."
         if self._venue.public_urls:
             ways = ", ".join(f"{key}: {value}" for key, value in self._venue.public_urls.items())
             text += (
                 f" Its public market data may be reached with {ways} in the pipeline file"
                 " (no historicalTrades there: only the newest 1000 trades of a symbol can be healed)."
             )
-        logger.error(text)
+        self.note = text
+        if not self.is_blocked:
+            self.is_blocked = True
+            logger.error(text)
 
     def offline(self, problem: str, mono: int) -> None:
         """No connection: said at once and then once a minute."""
-        if mono - self._said_offline < AGAIN_NS or self._said_blocked:
+        if mono - self._said_offline < AGAIN_NS or self.is_blocked:
             return
         self._said_offline = mono
-        logger.warning(f"{problem}: trying on. To see everything work without a network: python supervisor.py demo")
+        logger.warning(f"{problem}: {TRYING_ON}")
 
     def online(self) -> None:
         self._said_offline = -AGAIN_NS
-        self._said_blocked = False
+        if self.is_blocked:
+            self.is_blocked, self.note = False, ""

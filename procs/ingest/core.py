@@ -17,6 +17,7 @@ import msgspec
 from loguru import logger
 
 from procs.ingest.actions import Action
+from procs.ingest.asker import TRYING_ON
 from procs.ingest.config import Config
 from procs.ingest.healer import Healer
 from procs.ingest.intake import Intake
@@ -377,7 +378,10 @@ class Ingest:
             return self.paused
         if self._full:
             return "journal more than half full"
-        return self.links.problem if not self.links.is_connected else self.healer.asker.note
+        asker = self.healer.asker
+        if self.links.is_connected or asker.is_blocked or not self.links.problem:
+            return asker.note
+        return f"{self.links.problem}: {TRYING_ON}"
 
     def totals(self) -> dict[str, int]:
         """All counters."""

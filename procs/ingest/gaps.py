@@ -224,7 +224,7 @@ class Tracker:
             "gone": self.gone.intervals,
             "floor": self.floor,
             "top_ts": self.top_ts,
-            "gaps": [[gap.first, gap.last, gap.start, gap.end] for gap in self.gaps],
+            "gaps": [[gap.first, gap.last, gap.start, gap.end, gap.fetched] for gap in self.gaps],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -232,7 +232,10 @@ class Tracker:
         self.gone = Ids.from_intervals(state["gone"])
         self.floor = state["floor"]
         self.top_ts = state["top_ts"]
-        self.gaps = [Gap(first, last, start, end, last - first + 1) for first, last, start, end in state["gaps"]]
+        self.gaps = [
+            Gap(first, last, start, end, last - first + 1, fetched)
+            for first, last, start, end, fetched in state["gaps"]
+        ]
         top = self.top
         self._next = -1 if top is None else top + 1
         self._stirred = True
@@ -249,6 +252,10 @@ class Tracker:
         """A gap that was announced before a restart."""
         if not any(gap.first <= first and last <= gap.last for gap in self.gaps):
             self.gaps.append(Gap(first, last, start, end, last - first + 1))
+
+    def closed(self, first: int, last: int) -> None:
+        """Ids of a gap whose end was announced before a restart: it is not announced again."""
+        self.gaps = [gap for gap in self.gaps if gap.last < first or gap.first > last or self.holes(gap)]
 
 
 def _since(holes: list[tuple[int, int, int]], first: int, last: int, mono: int) -> int:

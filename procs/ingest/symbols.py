@@ -55,10 +55,15 @@ class Book:
         """An event that the journal holds."""
         if isinstance(event, Trade):
             self.trades.take(event.trade_id, event.ts)
+            if event.source != "ws":
+                self.trades.fetched(event.trade_id)
         elif isinstance(event, AggTrade):
             self.aggregates.take(event.agg_id, event.ts)
+            if event.source != "ws":
+                self.aggregates.fetched(event.agg_id)
             if event.source != "ws" and "trade" in self.trackers and "agg_trade" not in self.trackers:
                 self.trades.take_range(event.first_trade_id, event.last_trade_id)
+                self.trades.fetched(event.first_trade_id)
         elif isinstance(event, Quote):
             self.is_new_quote(event.update_id)
         elif isinstance(event, Feed) and "first_id" in event.detail:
@@ -68,6 +73,8 @@ class Book:
                 tracker.gone.add_range(first, last)
             elif tracker is not None and event.kind == "gap":
                 tracker.reopen(first, last, event.detail.get("from_ts", 0), event.detail.get("to_ts", 0))
+            elif tracker is not None and event.kind == "healed":
+                tracker.closed(first, last)
 
     def state(self) -> dict[str, Any]:
         recent = sorted(self._young | self._old)[-KEPT:]
