@@ -78,7 +78,7 @@ def load(path: str | Path) -> Pipeline:
     # An entry that could not be read would show up again as an unknown input.
     faults += topology.faults(pipeline) if not faults else []
     if faults:
-        raise ConfigError(faults)
+        raise ConfigError([*faults, *_settings(pipeline)])
     return pipeline
 
 
@@ -216,7 +216,11 @@ def schedule(node: Node) -> Schedule:
 
 def check(pipeline: Pipeline) -> list[Fault]:
     """Every fault that can be found without starting anything: settings, processes, timers, addresses."""
-    found = topology.faults(pipeline)
+    return [*topology.faults(pipeline), *_settings(pipeline)]
+
+
+def _settings(pipeline: Pipeline) -> list[Fault]:
+    found: list[Fault] = []
     for node in pipeline.nodes.values():
         found += _checked(pipeline, node)
         found += addresses(node)
