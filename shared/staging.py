@@ -68,7 +68,8 @@ def clear(disk: Disk, venue: str, symbol: str, date: str) -> None:
     for name in disk.list(place):
         if name.startswith("part_") or name == f"backfill.json{TMP}":
             disk.remove(f"{place}/{name}")
-    disk.rmdir(place)
+    for empty in (place, place.rpartition("/")[0]):
+        disk.rmdir(empty)
 
 
 def fetched_file(venue: str, symbol: str, date: str) -> str:

@@ -145,7 +145,8 @@ class Asker:
             disk.remove(local + TMP)
             if resumed:  # the beginning was of another file
                 return self._have(disk, local, path, sha256)
-            raise BadArchive("it is not what the venue's checksum says; a file that was just replaced is like that")
+            disk.remove(local + ".json")
+            raise BadArchive(f"{url}: its sha256 is not what the venue's checksum says, as when it was just replaced")
         fetched = Fetched(local, url, sha256, time.time_ns())
         disk.write(local + ".json", msgspec.json.encode(fetched))
         disk.replace(local + TMP, local)

@@ -268,7 +268,8 @@ class Run:
     def _finish(
         self, name: str, days: Iterable[Day], sources: list[dict[str, Any]], files: list[Fetched], history: History
     ) -> None:
-        self._progress.say(f"{self._venue.name} {self._symbol} {name}: {_say_sources(sources)}")
+        if sources or not self._known:
+            self._progress.say(f"{self._venue.name} {self._symbol} {name}: {_say_sources(sources)}")
         for day in days:
             self.staged += day.close(sources)
             for path in sorted(day.damaged):

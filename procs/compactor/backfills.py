@@ -40,6 +40,16 @@ def waiting(disk: Disk, date: str | None) -> Iterator[tuple[str, str, str]]:
                     yield venue, symbol, day
 
 
+def sweep(disk: Disk) -> None:
+    """Removes parts that no ``backfill.json`` names: of a run that was killed, or of one that is installed."""
+    for venue in disk.list(staging.STAGING):
+        for folder in disk.list(f"{staging.STAGING}/{venue}"):
+            for day in disk.list(f"{staging.STAGING}/{venue}/{folder}"):
+                symbol = paths.symbol_of(folder)
+                if archive.is_date(day) and staging.read(disk, venue, symbol, day) is None:
+                    staging.clear(disk, venue, symbol, day)
+
+
 def install_lines(disk: Disk, venue: str, symbol: str, date: str, sealed: set[int], level: int) -> list[int]:
     """Puts the sealed ones of the staged hours into the archive; those that stand there whole now."""
     said = staging.read(disk, venue, symbol, date)

@@ -41,8 +41,12 @@ def fold_lines(disk: Disk, folder: str, hour: int, level: int) -> bool:
             return False
         pieces.append(data if data.endswith(b"\n") or not data else data + b"\n")
     lines = b"".join(pieces)
-    if any(part.name == name for part in parts):  # a late line may have come by a backfill before
+    if parts[0].name == name:  # a late line may have come by a backfill before
         lines = b"".join(without_repeats(lines.splitlines(keepends=True)))
+        if lines == pieces[0]:  # nothing of what came late is new
+            for part in parts[1:]:
+                disk.remove(f"{folder}/{part.name}")
+            return True
     swap = Swap(disk, f"{folder.replace('/', '-')}-{hour:02d}")
     packed = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(lines)
     swap.bytes(f"{folder}/{name}", packed)

@@ -153,7 +153,7 @@ class Run:
 
     def _install_backfills(self) -> None:
         """Under the lock of those who stage; while one of them is at work, theirs waits for the next run."""
-        if not any(backfills.waiting(self._disk, self._errand.date)):
+        if not any(self._disk.list(f"{staging.STAGING}/{venue}") for venue in self._disk.list(staging.STAGING)):
             return
         try:
             lock = Lock(self._disk.path(staging.LOCK), "the compactor") if isinstance(self._disk, Files) else None
@@ -163,6 +163,7 @@ class Run:
         try:
             for venue, symbol, date in list(backfills.waiting(self._disk, self._errand.date)):
                 self.done.hours_rebuilt += self._try(partial(self._install_backfill, venue, symbol, date))
+            backfills.sweep(self._disk)
         finally:
             if lock is not None:
                 lock.close()
