@@ -37,7 +37,7 @@ class Ground:
         self.doubts = _doubts(lake)
         """What is not right but no reason to refuse."""
         try:
-            (lake / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+            _own(lake / "run")
             self._lock = Lock(lake / "run" / "lock", "a supervisor")
         except Held as error:
             raise Refused(f"another supervisor runs this lake: {error}") from None
@@ -65,6 +65,12 @@ class Ground:
             (self.lake / "run" / "mesh.json").unlink()
         _remove_folder(self.mesh.folder)
         self._lock.close()
+
+
+def _own(run: Path) -> None:
+    """A folder for this user alone, whoever made it and with whatever umask: token and keys lie there."""
+    run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    run.chmod(0o700)
 
 
 def _doubts(lake: Path) -> list[str]:
