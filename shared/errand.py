@@ -15,7 +15,7 @@ from shared import config, paths, topology
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.logs import setup
-from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, stage_name
+from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, check_schema, stage_name
 
 C = TypeVar("C", bound=config.StageConfig)
 
@@ -51,6 +51,7 @@ def run(
         if args.date is not None:
             paths.day_start(args.date)
         pipeline, settings, lake = _settings(name, kind, args)
+        check_schema(lake)
     except (config.ConfigError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIG

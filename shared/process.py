@@ -21,6 +21,7 @@ from shared.files import Files
 from shared.journal import Writer
 from shared.locks import Held, Lock
 from shared.logs import setup
+from shared.tables import SCHEMA_VERSION
 from shared.wire import Bus, Lane, Publisher, find_mesh
 
 BEAT_NS = 1_000_000_000
@@ -146,6 +147,19 @@ def stage_name(pipeline: topology.Pipeline, run_name: str, wanted: str | None) -
     raise config.ConfigError([topology.Fault("--stage", f"{wanted or 'not given'}: {says}")])
 
 
+def check_schema(lake: Path) -> None:
+    """Raises ConfigError for a lake that another version of this program writes. A lake that says nothing is new."""
+    path = lake / "lake.json"
+    try:
+        said = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]).get("schema", SCHEMA_VERSION)
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return  # the supervisor sets a broken one aside
+    if said != SCHEMA_VERSION:
+        raise config.ConfigError(
+            [topology.Fault(str(path), f"is of schema {said!r}, this program writes {SCHEMA_VERSION}: not touched")]
+        )
+
+
 def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Setting, C]:
     """Configuration, lock, log and bus of a process. Ends the process with exit code 2 where the file is at fault, 1
     where the
@@ -154,6 +168,7 @@ def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Set
         pipeline = config.load(args.config)
         name = stage_name(pipeline, run_name, args.stage)
         settings = config.convert(pipeline, name, kind)
+        check_schema(Path(pipeline.lake))
     except config.ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"{args.config}: {fault}\n")
