@@ -78,6 +78,25 @@ class Instrument(msgspec.Struct, frozen=True):
     kind: str = "spot"
     tick_size: str | None = None
     lot_size: str | None = None
+    min_qty: str | None = None
+    max_qty: str | None = None
+    min_notional: str | None = None
+
+
+class Kline(msgspec.Struct, frozen=True):
+    """The venue's own bar. Prices and volumes are text with the venue's digits."""
+
+    start: int
+    """Nanoseconds since the epoch."""
+    open: str
+    high: str
+    low: str
+    close: str
+    volume_base: str
+    volume_quote: str
+    trade_count: int
+    buy_volume_base: str
+    buy_volume_quote: str
 
 
 class Daily(msgspec.Struct, frozen=True):
@@ -117,6 +136,8 @@ class Adapter(Protocol):
     """The streams this venue has."""
     ids_have_holes: ClassVar[bool]
     """Raw trade ids are not contiguous at the venue itself; aggregates prove what is missing."""
+    kline_s: ClassVar[int]
+    """Seconds of the shortest bar that the venue itself makes; 0 where it makes none."""
     daily: ClassVar[Daily | None]
     """None where the venue publishes no days."""
 
@@ -165,6 +186,11 @@ class Adapter(Protocol):
         """Aggregates from an id on, or of a span of time (nanoseconds)."""
 
     def parse_aggregates(self, body: bytes, symbol: str, ts_recv: int) -> list[AggTrade]: ...
+
+    def ask_klines(self, symbol: str, start: int) -> Request:
+        """The venue's own shortest bars from a time on (nanoseconds), as many as one answer holds."""
+
+    def parse_klines(self, body: bytes) -> list[Kline]: ...
 
 
 def names() -> list[str]:

@@ -16,6 +16,7 @@ from shared.venues import (
     Daily,
     Digits,
     Instrument,
+    Kline,
     Limits,
     Newest,
     Reject,
@@ -108,6 +109,22 @@ class _RestAggregate(msgspec.Struct, gc=False):
     m: bool
 
 
+class _RestKline(msgspec.Struct, array_like=True, gc=False):
+    """``[1499040000000,"0.0163","0.8","0.0157","0.0158","148.11",1499644799999,"2434.19",308,"1756.87","28.46","0"]``"""
+
+    open_time: Id
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_time: Id
+    quote_volume: str
+    count: Id
+    buy_volume: str
+    buy_quote_volume: str
+
+
 class _Time(msgspec.Struct):
     serverTime: Id
 
@@ -116,6 +133,13 @@ class _Filter(msgspec.Struct):
     filterType: str
     tickSize: str | None = None
     stepSize: str | None = None
+    minQty: str | None = None
+    maxQty: str | None = None
+    minNotional: str | None = None
+    notional: str | None = None
+
+
+_NO_RULE: Final = _Filter("")
 
 
 class _Symbol(msgspec.Struct):
@@ -161,6 +185,7 @@ _bare = msgspec.json.Decoder(_Data)
 _trades = msgspec.json.Decoder(list[_RestTrade])
 _aggregates = msgspec.json.Decoder(list[_RestAggregate])
 _time = msgspec.json.Decoder(_Time)
+_klines = msgspec.json.Decoder(list[_RestKline])
 _info = msgspec.json.Decoder(_ExchangeInfo)
 
 
@@ -187,11 +212,15 @@ class Venue:
     )
     kinds: ClassVar[tuple[str, ...]] = KINDS
     ids_have_holes: ClassVar[bool] = False
+    kline_s: ClassVar[int] = 1
     daily: ClassVar[Daily | None] = daily_of("spot")
     headers: ClassVar[dict[str, str]] = {"X-MBX-TIME-UNIT": "MICROSECOND"}
     _url_suffix: ClassVar[str] = "&timeUnit=MICROSECOND"
     _api: ClassVar[str] = "/api/v3"
-    _weights: ClassVar[dict[str, int]] = {"exchangeInfo": 20, "historicalTrades": 25, "trades": 25, "aggTrades": 4}
+    _weights: ClassVar[dict[str, int]] = {
+        "exchangeInfo": 20, "historicalTrades": 25, "trades": 25, "aggTrades": 4, "klines": 2
+    }  # fmt: skip
+    _kline: ClassVar[tuple[str, int]] = ("1s", 1000)
 
     def __init__(self, symbols: Iterable[str] = (), streams: Sequence[str] = KINDS) -> None:
         self._digits = Digits()
@@ -334,15 +363,21 @@ class Venue:
         return [self._instrument(entry) for entry in info.symbols], min(weight) if weight else None
 
     def _instrument(self, entry: _Symbol) -> Instrument:
-        sizes = {rule.filterType: rule.tickSize or rule.stepSize for rule in entry.filters}
+        rules = {rule.filterType: rule for rule in entry.filters}
+        price, lot = rules.get("PRICE_FILTER", _NO_RULE), rules.get("LOT_SIZE", _NO_RULE)
+        # The latter name is that of before 2022, and of futures.
+        least = rules.get("NOTIONAL") or rules.get("MIN_NOTIONAL", _NO_RULE)
         return Instrument(
             entry.symbol,
             entry.status or entry.contractStatus,
             entry.baseAsset,
             entry.quoteAsset,
             entry.contractType.lower() or "spot",
-            sizes.get("PRICE_FILTER"),
-            sizes.get("LOT_SIZE"),
+            price.tickSize,
+            lot.stepSize,
+            lot.minQty,
+            lot.maxQty,
+            least.minNotional or least.notional,
         )
 
     def ask_newest(self, symbol: str) -> Request:
@@ -385,6 +420,23 @@ class Venue:
             price, qty = self._digits.check(row.p, "price"), self._digits.check(row.q, "quantity")
             ts, side = nanoseconds(row.T), "sell" if row.m else "buy"
             found.append(AggTrade(symbol, ts, ts, None, ts_recv, price, qty, side, row.a, row.f, row.l, "rest"))
+        return found
+
+    def ask_klines(self, symbol: str, start: int) -> Request:
+        interval, most = self._kline
+        return self._ask(
+            "klines", ("symbol", symbol), ("interval", interval), ("startTime", _ms(start, -1)), ("limit", most)
+        )
+
+    def parse_klines(self, body: bytes) -> list[Kline]:
+        found = []
+        for row in _decode(_klines, body):
+            prices = row.open, row.high, row.low, row.close
+            volumes = row.volume, row.quote_volume, row.buy_volume, row.buy_quote_volume
+            for text in (*prices, *volumes):
+                self._digits.check(text, "price or volume")
+            start, (volume, quote, bought, spent) = nanoseconds(row.open_time), volumes
+            found.append(Kline(start, *prices, volume, quote, row.count, bought, spent))
         return found
 
 

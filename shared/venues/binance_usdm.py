@@ -29,11 +29,13 @@ class Venue(spot.Venue):
         streams_per_connection=200, messages_per_s=5, connects_per_5min=240, lifetime_s=86_400, weight_per_min=2400
     )
     ids_have_holes: ClassVar[bool] = True
+    kline_s: ClassVar[int] = 60
     daily: ClassVar[Daily | None] = spot.daily_of("futures/um")
     headers: ClassVar[dict[str, str]] = {}
     _url_suffix: ClassVar[str] = ""
     _api: ClassVar[str] = "/fapi/v1"
-    _weights: ClassVar[dict[str, int]] = {"exchangeInfo": 1, "aggTrades": 20, "trades": 5}
+    _weights: ClassVar[dict[str, int]] = {"exchangeInfo": 1, "aggTrades": 20, "trades": 5, "klines": 10}
+    _kline: ClassVar[tuple[str, int]] = ("1m", 1500)
 
     def routes(self, kind: str) -> tuple[str, ...]:
         return ("market", "public", "") if kind == "agg_trade" else ("public", "market", "")

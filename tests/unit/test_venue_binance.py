@@ -11,7 +11,7 @@ import pytest
 
 from shared import venues
 from shared.events import AggTrade, Quote, Trade
-from shared.venues import MAX_ID, Control, Digits, Instrument, Newest, Reject, nanoseconds
+from shared.venues import MAX_ID, Control, Digits, Instrument, Kline, Newest, Reject, nanoseconds
 from shared.venues.binance import Venue as Spot
 from shared.venues.binance_usdm import Venue as Usdm
 from tests.fixtures.captures import frames
@@ -257,11 +257,29 @@ def test_instruments_and_the_weight_limit_are_read() -> None:
     limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}
     raw = {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300000}
     price = {"filterType": "PRICE_FILTER", "minPrice": "0.01", "tickSize": "0.01000000"}
-    lot = {"filterType": "LOT_SIZE", "minQty": "0.001", "stepSize": "0.00100000"}
+    lot = {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "9000.0", "stepSize": "0.00100000"}
+    least = {"filterType": "NOTIONAL", "minNotional": "5.00000000"}
     symbol = {"symbol": "SOLUSDT", "status": "TRADING", "baseAsset": "SOL", "quoteAsset": "USDT"}
-    info = {"timezone": "UTC", "rateLimits": [limit, raw], "symbols": [{**symbol, "filters": [price, lot]}]}
-    instrument = Instrument("SOLUSDT", "TRADING", "SOL", "USDT", "spot", "0.01000000", "0.00100000")
+    info = {"timezone": "UTC", "rateLimits": [limit, raw], "symbols": [{**symbol, "filters": [price, lot, least]}]}
+    sizes = ("0.01000000", "0.00100000", "0.001", "9000.0", "5.00000000")
+    instrument = Instrument("SOLUSDT", "TRADING", "SOL", "USDT", "spot", *sizes)
     assert spot().parse_instruments(msgspec.json.encode(info)) == ([instrument], 6000)
+    futures = {**symbol, "filters": [{"filterType": "MIN_NOTIONAL", "notional": "5"}]}
+    found, _ = spot().parse_instruments(msgspec.json.encode({"symbols": [futures, symbol]}))
+    assert [one.min_notional for one in found] == ["5", None]
+
+
+def test_the_venues_own_bars_are_asked_for_by_time_and_read_with_their_digits() -> None:
+    row = [1499040000000, "0.0163", "0.8", "0.0157", "0.0158", "148.110", 1499040000999, "2.4", 308, "1.7", "0.1", "0"]
+    kline = Kline(1499040000000 * 10**6, "0.0163", "0.8", "0.0157", "0.0158", "148.110", "2.4", 308, "1.7", "0.1")
+    assert spot().parse_klines(msgspec.json.encode([row])) == [kline]
+    asked = spot().ask_klines("SOLUSDT", 1499040000000 * 10**6)
+    assert dict(asked.params)["interval"] == "1s" and asked.weight == 2
+    asked = Usdm().ask_klines("SOLUSDT", 1499040000000 * 10**6)
+    assert dict(asked.params)["interval"] == "1m" and asked.path == "/fapi/v1/klines" and asked.weight == 10
+    for body in (b"{}", b"[[1]]", b"[null]", msgspec.json.encode([[*row[:2], "x", *row[3:]]])):
+        with pytest.raises(Reject):
+            spot().parse_klines(body)
 
 
 # --- the registry ---
