@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from bench.chaos import scenarios
 from bench.simulation import runs
 
 
@@ -17,6 +18,27 @@ def _sim(args: argparse.Namespace) -> int:
 
 def _mutants(args: argparse.Namespace) -> int:
     return runs.hunt(args.jobs, args.store)
+
+
+def _scenario(parser: argparse.ArgumentParser, name: str) -> None:
+    """The options of a scenario: a form, and each of its settings by itself."""
+    forms = parser.add_mutually_exclusive_group()
+    for form in scenarios.FORM:
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form)
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other moments (default: %(default)s)")
+    settings = scenarios.FORMS[name]
+    for setting, values in settings.items():
+        texts = ", ".join(f"{form} {values[at]:g}" for form, at in scenarios.FORM.items())
+        parser.add_argument(f"--{setting}", type=type(values[0]), help=texts)
+
+    def run(args: argparse.Namespace) -> int:
+        at = scenarios.FORM[args.form or "short"]
+        for setting, values in settings.items():
+            if getattr(args, setting) is None:
+                setattr(args, setting, values[at])
+        return scenarios.SCENARIOS[name](args)
+
+    parser.set_defaults(run=run)
 
 
 def main() -> int:
@@ -37,6 +59,9 @@ def main() -> int:
     mutants.add_argument("--store", action="store_true", help="write down the seeds that notice them")
     mutants.add_argument("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
     mutants.set_defaults(run=_mutants)
+
+    for name, scenario in scenarios.SCENARIOS.items():
+        _scenario(commands.add_parser(name, help=(scenario.__doc__ or "").split("\n")[0]), name)
 
     args = parser.parse_args()
     code: int = args.run(args)

@@ -1,0 +1,77 @@
+"""A TCP proxy between ingest and the venue: it resets, stalls, slows and garbles when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from random import Random
+from urllib.parse import urlparse
+
+WAYS = ("reset", "stall", "drip", "garble", "refuse", "delay")
+
+
+class Proxy:
+    """Runs in a thread of its own with a loop of its own."""
+
+    def __init__(self, target: str, seed: int) -> None:
+        where = urlparse(target)
+        self._host, self._to = str(where.hostname), int(where.port or 0)
+        self._chance = Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._pairs: set[asyncio.StreamWriter] = set()
+        self._ready = threading.Event()
+        self.port = 0
+        self.way = ""
+        """How it misbehaves now."""
+        threading.Thread(target=self._run, name="proxy", daemon=True).start()
+        self._ready.wait(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = int(server.sockets[0].getsockname()[1])
+        self._ready.set()
+        self._loop.run_forever()
+
+    def misbehave(self, way: str) -> None:
+        """From now on: one of WAYS; empty for well."""
+        self.way = way
+        if way == "reset":
+            self._loop.call_soon_threadsafe(self._reset)
+
+    def _reset(self) -> None:
+        for writer in list(self._pairs):
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.way == "refuse":
+            writer.transport.abort()
+            return
+        try:
+            there, thither = await asyncio.open_connection(self._host, self._to)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._pairs |= {writer, thither}
+        await asyncio.gather(self._pump(reader, thither, False), self._pump(there, writer, True))
+        self._pairs -= {writer, thither}
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, from_venue: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                while self.way == "stall":
+                    await asyncio.sleep(0.05)
+                if self.way == "delay":
+                    await asyncio.sleep(self._chance.uniform(0, 1.0))
+                if from_venue and self.way == "garble":
+                    at = self._chance.randrange(len(data))
+                    data = data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
+                step = 97 if self.way == "drip" else len(data)
+                for at in range(0, len(data), step):
+                    sink.write(data[at : at + step])
+                    await sink.drain()
+        sink.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
