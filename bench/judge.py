@@ -41,7 +41,9 @@ COLUMNS = {
     "venue": "string",
 }
 EXCUSED_US = 3_000_000
-"""A quote sent this shortly before its connection ended may have died in a buffer: nobody received it."""
+"""A quote sent this shortly before its connection broke may have died in a buffer: nobody received it."""
+GOODBYE_US = 200_000
+"""The same where the client said goodbye: it had read everything until then."""
 
 
 class Trade(NamedTuple):
@@ -67,6 +69,7 @@ class Ledger:
     trades: dict[str, dict[int, Trade]] = field(default_factory=lambda: defaultdict(dict))
     quotes: dict[str, dict[int, Quote]] = field(default_factory=lambda: defaultdict(dict))
     closed: dict[int, int] = field(default_factory=dict)
+    excused: dict[int, int] = field(default_factory=dict)
     micro: dict[int, bool] = field(default_factory=dict)
     stalls: dict[int, int] = field(default_factory=dict)
     forgotten: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -91,6 +94,7 @@ def from_standin(path: Path) -> Ledger:
                 ledger.micro[word[1]] = word[4]["micro"]
             case "c" if word[2] == "close":
                 ledger.closed[word[1]] = word[3]
+                ledger.excused[word[1]] = GOODBYE_US if "code 1000" in word[4] else EXCUSED_US
             case "c" if word[2] == "stall":
                 ledger.stalls[word[1]] = word[3]
             case "f" if word[2]["kind"] == "forget":
@@ -322,13 +326,20 @@ def judge_quotes(ledger: Ledger, archive: Archive, report: Report) -> None:
         for u, quote in issued.items():
             if u in held or not quote.to:
                 continue
-            if all(ledger.closed.get(n, 1 << 62) - quote.us < EXCUSED_US or n in ledger.stalls for n in quote.to):
+            if all(_may_be_lost(ledger, n, quote.us) for n in quote.to):
                 excused += 1
             else:
                 lost += 1
                 report.fault("a quote sent and not held", f"{name} {u} at {quote.us} us on {quote.to}")
     report.figures["quotes lost"] = lost
-    report.figures["quotes sent within 3 s of their connection's end, not held"] = excused
+    report.figures["quotes sent at the end of a connection that broke, not held"] = excused
+
+
+def _may_be_lost(ledger: Ledger, connection: int, sent_us: int) -> bool:
+    """Whether what was sent over a connection at a moment need not have been received."""
+    if connection in ledger.closed and ledger.closed[connection] - sent_us < ledger.excused[connection]:
+        return True
+    return connection in ledger.stalls
 
 
 # --- bars ---

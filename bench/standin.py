@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections import deque
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,7 +29,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from bench.standin_market import Ledger, Market, Quote, Symbol, Trade
-from bench.standin_rest import Rest, now_us
+from bench.standin_rest import Clock, Rest, now_us
 
 MAX_STREAMS = 1024
 CONTROL_PER_SECOND = 5
@@ -447,6 +448,9 @@ def garbage(combined: bool) -> list[str | bytes]:
 
 
 async def main(options: argparse.Namespace) -> None:
+    if options.start:
+        start = datetime.fromisoformat(options.start).astimezone(UTC)
+        Clock.offset_us = int(start.timestamp() * 1e6) - now_us()
     ledger = Ledger(Path(options.ledger))
     venue = Venue(Market(options.symbols, options.rate, options.seed, now_us()), ledger, options.lifetime)
     stop = asyncio.Event()
@@ -491,6 +495,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--symbols", type=int, default=20)
     parser.add_argument("--rate", type=float, default=5000.0, help="events a second over all symbols")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", help="the venue's time to begin with, such as 2025-10-20T23:58:00Z")
     parser.add_argument("--lifetime", type=float, default=86_400.0, help="seconds a connection lives")
     parser.add_argument("--ping", type=float, default=20.0, help="seconds between the server's pings")
     return parser.parse_args()

@@ -2,7 +2,7 @@
 
     python -m bench.standin_cli steady --seconds 60
     python -m bench.standin_cli faults --seconds 180 --rate 5000
-    python -m bench.standin_cli restarts | kills | rotations
+    python -m bench.standin_cli restarts | kills | rotations | silences
     python -m bench.standin_cli capture --files ethusdt_20240808.gz ethusdt_20240809.gz --speed 60
 
 Every scenario starts the stand-in and `supervisor.py` with a pipeline file that names nothing but its URLs, does what
@@ -57,7 +57,7 @@ sinks:
 class Bench:
     """A folder with a stand-in, a pipeline file, a lake and a supervisor."""
 
-    def __init__(self, folder: Path, symbols: int, rate: float, seed: int = 1, *more: str, config: str = "") -> None:
+    def __init__(self, folder: Path, symbols: int, rate: float, seed: int = 1, *more: str) -> None:
         self.folder, self.lake, self.ledger = folder, folder / "lake", folder / "ledger.ndjson"
         self.symbols, self.config = list(NAMES[:symbols]), folder / "pipeline.yml"
         words = ["--ledger", str(self.ledger), "--symbols", str(symbols), "--rate", str(rate), "--seed", str(seed)]
@@ -66,7 +66,7 @@ class Bench:
         )
         assert self.standin.stdout is not None
         self.where = json.loads(self.standin.stdout.readline())
-        self.write_config(config)
+        self.write_config()
         self.supervisor: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -157,7 +157,7 @@ class Bench:
     def settle(self, seconds: float) -> float:
         """No new events; waits until every issued id is in the raw files, at most so long. Says how long it took."""
         begun = time.monotonic()
-        time.sleep(2)
+        time.sleep(5)  # lateness, and the bars of the last second
         while time.monotonic() - begun < seconds and not self._all_there():
             time.sleep(3)
         return time.monotonic() - begun
@@ -273,12 +273,23 @@ def kills(bench: Bench, options: argparse.Namespace) -> Steps:
 
 
 def rotations(bench: Bench, options: argparse.Namespace) -> Steps:
-    """The 24 hours of a connection shortened, and serverShutdown again and again."""
+    """serverShutdown again and again; each connection really ends a moment later."""
     every = options.seconds / (options.times + 1)
-    return [(every * (at + 1), lambda: bench.fault("shutdown", grace=4)) for at in range(options.times)]
+    return [(every * (at + 1), lambda: bench.fault("shutdown", grace=min(10, every))) for at in range(options.times)]
 
 
-SCENARIOS = {f.__name__: f for f in (steady, faults, restarts, kills, rotations)}
+def silences(bench: Bench, options: argparse.Namespace) -> Steps:
+    """Half-open connections, and a symbol whose stream dies alone while its neighbours go on."""
+    return [
+        (0.1 * options.seconds, lambda: bench.fault("stall", seconds=60)),
+        (
+            0.5 * options.seconds,
+            lambda: bench.fault("silence", symbol=bench.symbols[-1], seconds=0.4 * options.seconds),
+        ),
+    ]
+
+
+SCENARIOS = {f.__name__: f for f in (steady, faults, restarts, kills, rotations, silences)}
 
 
 def run(options: argparse.Namespace, folder: Path) -> Report:
