@@ -47,7 +47,8 @@ def judge(frame: bytes) -> None:
                 assert all(units(text) >= 0 for text in (event.bid, event.bid_qty, event.ask, event.ask_qty))
             else:
                 assert isinstance(event, AggTrade) and 0 <= event.first_trade_id <= event.last_trade_id <= MAX_ID
-            assert parse_line(line(event).encode()).symbol == event.symbol, "what is taken can be archived and read back"
+            # What is taken can be archived and read back.
+            assert parse_line(line(event).encode()).symbol == event.symbol
 
 
 @given(st.binary(max_size=400))
