@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 
-from shared import paths, topology
+from shared import paths, staging, topology
 from shared.checkpoint import peek
 from shared.files import Disk
-from shared.staging import STAGING
 
 ENDED = 1 << 62
 """Later than any time: a recording that is over seals everything."""
@@ -46,14 +45,18 @@ def reached(disk: Disk, pipeline: topology.Pipeline | None = None) -> dict[str, 
         if _ts(found) >= _ts(known.get(kind, {})):  # a renamed stage leaves an old checkpoint behind
             known[kind] = found
     found_of = {venue: _reached(known) for venue, known in saved.items()}
-    for venue in {name for top in ("raw", "parquet", STAGING) for name in disk.list(top)} - found_of.keys():
+    known_venues = {*disk.list("raw"), *disk.list("parquet"), *staging.venues(disk)}
+    for venue in known_venues - found_of.keys():
         if not is_recorded(disk, pipeline, venue):
-            found_of[venue] = Reached(ENDED, ENDED)
+            ts = staging.seen_time(disk, venue) or ENDED
+            found_of[venue] = Reached(ts, ts)
     return found_of
 
 
 def is_recorded(disk: Disk, pipeline: topology.Pipeline | None, venue: str) -> bool:
-    """Whether a source has ever written a journal of this venue. Of one that was only backfilled nothing is open."""
+    """Whether a source has ever written a journal of this venue. What was only backfilled is as far as the backfill's
+    last look at the venue's clock.
+    """
     if pipeline is not None:
         nodes = pipeline.section("sources")
         names = [node.name for node in nodes if topology.venue_of(pipeline, node.name) == venue]

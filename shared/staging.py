@@ -34,6 +34,27 @@ class Backfill(msgspec.Struct):
     """Hours in which held trades that differ are replaced."""
 
 
+def venues(disk: Disk) -> list[str]:
+    """Those of which anything lies in staging."""
+    return [name for name in disk.list(STAGING) if f"{STAGING}/{name}" != DOWNLOADS and disk.list(f"{STAGING}/{name}")]
+
+
+def seen_time(disk: Disk, venue: str) -> int:
+    """The venue's time when something was last backfilled; 0 where nothing was."""
+    try:
+        return msgspec.json.decode(disk.read(f"{STAGING}/time-{venue}.json"), type=int)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return 0
+
+
+def see_time(disk: Disk, venue: str, ts: int) -> None:
+    """Time is a record: for a venue that nobody records live, this is what says which of its hours are over."""
+    if ts > seen_time(disk, venue):
+        path = f"{STAGING}/time-{venue}.json"
+        disk.write(path + TMP, msgspec.json.encode(ts))
+        disk.replace(path + TMP, path)
+
+
 def folder(venue: str, symbol: str, date: str) -> str:
     return f"{STAGING}/{venue}/{paths.safe(symbol)}/{date}"
 

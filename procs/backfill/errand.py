@@ -128,7 +128,9 @@ class Errand:
         """The venue's time; this machine's where the venue cannot be asked."""
         adapter: Adapter = venues.load(venue)()
         try:
-            return adapter.parse_time(asker.rest(adapter.ask_time()))
+            now = adapter.parse_time(asker.rest(adapter.ask_time()))
+            staging.see_time(self._disk, venue, now)
+            return now
         except (RestError, Reject) as error:
             self._progress.warn(f"{venue}: REST cannot be had ({error}): daily files only")
             return time.time_ns()

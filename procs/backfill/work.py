@@ -234,7 +234,7 @@ class Run:
         sources.append(source)
 
     def _take_all(self, days: list[Day], events: Iterator[Trade | AggTrade], source: dict[str, Any]) -> None:
-        """By hours, of which no more than three are in memory: files are in the order of ids, and nearly of time."""
+        """By hours, of which no more than two are in memory: files are in the order of ids, and nearly of time."""
         by_start = {day.start: day for day in days}
         hours: dict[int, list[Trade | AggTrade]] = {}
         last_id = None
@@ -242,7 +242,7 @@ class Run:
             hour = event.ts // paths.HOUR
             if hour not in hours:
                 hours[hour] = []
-                if len(hours) > 3:
+                if len(hours) > 2:
                     self._hand_over(by_start, min(hours), hours, source)
             hours[hour].append(event)
             source.setdefault("first_id", _id(event))

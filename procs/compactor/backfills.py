@@ -32,7 +32,7 @@ BarMaker = Callable[[str, list[int]], int]
 
 def waiting(disk: Disk, date: str | None) -> Iterator[tuple[str, str, str]]:
     """Venue, symbol and date of each backfill that is finished."""
-    for venue in disk.list(staging.STAGING):
+    for venue in staging.venues(disk):
         for folder in disk.list(f"{staging.STAGING}/{venue}"):
             for day in disk.list(f"{staging.STAGING}/{venue}/{folder}"):
                 symbol = paths.symbol_of(folder)
@@ -42,7 +42,7 @@ def waiting(disk: Disk, date: str | None) -> Iterator[tuple[str, str, str]]:
 
 def sweep(disk: Disk) -> None:
     """Removes parts that no ``backfill.json`` names: of a run that was killed, or of one that is installed."""
-    for venue in disk.list(staging.STAGING):
+    for venue in staging.venues(disk):
         for folder in disk.list(f"{staging.STAGING}/{venue}"):
             for day in disk.list(f"{staging.STAGING}/{venue}/{folder}"):
                 symbol = paths.symbol_of(folder)

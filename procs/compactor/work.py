@@ -153,7 +153,7 @@ class Run:
 
     def _install_backfills(self) -> None:
         """Under the lock of those who stage; while one of them is at work, theirs waits for the next run."""
-        if not any(self._disk.list(f"{staging.STAGING}/{venue}") for venue in self._disk.list(staging.STAGING)):
+        if not staging.venues(self._disk):
             return
         try:
             lock = Lock(self._disk.path(staging.LOCK), "the compactor") if isinstance(self._disk, Files) else None
