@@ -38,8 +38,8 @@ class Inlet:
             found = self._reader.read(self.position)
             for batch in found:
                 self._accept(batch)
+            self._behind = bool(found)  # there may be more: one read is at most a segment
             if not found:
-                self._behind = False
                 found = self._after_hole()
             taken += found
         if taken:

@@ -176,6 +176,18 @@ def test_a_segment_begun_again_with_another_state_is_read_from_its_first_batch(t
     assert inlet.counters["lost"] == 0
 
 
+def test_a_backlog_is_read_to_its_end_without_waiting_between_segments(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    outlet = Outlet(Writer(disk, FOLDER, lambda: b"", segment_bytes=50), Reader(disk, FOLDER), [], None, "binance")
+    outlet.open(0)
+    inlet = Inlet(Reader(disk, FOLDER), None, 0)
+    assert inlet.take(0) == []
+    at = 1
+    for _ in range(5):
+        at = give(outlet, at)
+    assert [b.first for _ in range(6) for b in inlet.take(IDLE_LOOK_NS)] == [1, 4, 7, 10, 13]
+
+
 # --- the giving end ---
 
 
