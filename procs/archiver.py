@@ -234,4 +234,5 @@ def _folder_key(event: Event) -> str:
 
 
 if __name__ == "__main__":
-    main("archiver", Archiver, Config, __doc__ or "")
+    # It goes on to the last byte: what it takes frees the journal.
+    main("archiver", Archiver, Config, __doc__ or "", need=None)

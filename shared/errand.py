@@ -16,6 +16,7 @@ from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.logs import setup
 from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, check_schema, stage_name
+from shared.room import NoRoom
 
 C = TypeVar("C", bound=config.StageConfig)
 
@@ -68,6 +69,9 @@ def run(
     errand = Errand(Files(lake), settings, pipeline, args.date, args.json, lifeline)
     try:
         return work(errand)
+    except NoRoom as error:
+        logger.warning(f"{error}: what is left is done when there is room")
+        return EXIT_CRASHED
     except OSError as error:
         logger.error(f"{type(error).__name__}: {error}: what is left is done at the next start")
         logger.opt(exception=True).debug("where it happened")

@@ -7,6 +7,8 @@ of any call that writes ends the process (the caller lets it rise): recovery exi
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 TMP = ".tmp"
 """Ending of a file that is not finished; no reader's glob matches it."""
 
+_MOST_A_WRITE = 1 << 30
+"""Systems write 2 GB at once at the most."""
 _O_BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -101,16 +105,26 @@ class _FileAppender:
         self.size = os.fstat(self._fd).st_size
 
     def write(self, data: bytes) -> None:
-        written = os.write(self._fd, data)
-        self.size += written
-        if written != len(data):
-            raise OSError(28, f"short write: {written} of {len(data)} bytes")  # ENOSPC is what shortens a write
+        try:
+            _write_whole(self._fd, data)
+        except OSError:
+            with contextlib.suppress(OSError):  # start-up cuts it anyway; a reader need not see it until then
+                os.ftruncate(self._fd, self.size)
+            raise
+        self.size += len(data)
 
     def sync(self) -> None:
         _fsync(self._fd)
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _write_whole(fd: int, data: bytes | memoryview) -> None:
+    """One call to the system. A write that came short is never gone on with: what shortens it is a full disk."""
+    written = os.write(fd, data)
+    if written != len(data):
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {written} of {len(data)} bytes written")
 
 
 def _fsync(fd: int) -> None:
@@ -168,9 +182,8 @@ class Files:
         self._make(target.parent)
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o644)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            for at in range(0, len(data), _MOST_A_WRITE):
+                _write_whole(fd, memoryview(data)[at : at + _MOST_A_WRITE])
             _fsync(fd)
         finally:
             os.close(fd)
@@ -243,11 +256,16 @@ class Files:
         self._make(target.parent)
         if metadata:
             table = table.replace_schema_metadata(metadata)
-        pq.write_table(table, target, compression=compression, write_page_checksum=True, **options)
-        rows = pq.read_metadata(target).num_rows
-        if rows != table.num_rows:
-            raise OSError(f"{path}: {rows} rows on disk where {table.num_rows} were written")
-        self.sync(path)
+        try:
+            pq.write_table(table, target, compression=compression, write_page_checksum=True, **options)
+            rows = pq.read_metadata(target).num_rows
+            if rows != table.num_rows:
+                raise OSError(f"{path}: {rows} rows on disk where {table.num_rows} were written")
+            self.sync(path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # on a full disk its bytes are wanted
+                target.unlink()
+            raise
 
     def read_table(self, path: str) -> pa.Table:
         import pyarrow.parquet as pq

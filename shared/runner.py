@@ -22,6 +22,7 @@ from shared.events import Batch, Beat
 from shared.files import Disk
 from shared.journal import Reader
 from shared.process import C, Setting, arguments, guarded, prepare
+from shared.room import DERIVED, Need, Room
 from shared.wire import Bus, Inbox
 
 MS = 1_000_000
@@ -134,7 +135,7 @@ class Loop:
             self._trimmed = self._committed
 
     def drain(self, budget_ns: int = 15_000 * MS) -> None:
-        """Reads to the journal's end, makes everything durable, releases."""
+        """Reads to the journal's end, makes everything durable, releases. Without a budget: takes nothing more."""
         until = self._clock.mono() + budget_ns
         idle = 0
         while idle < 3 and self._clock.mono() < until:
@@ -173,24 +174,39 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
     return loops
 
 
-def run(setting: Setting, loops: Sequence[Loop]) -> None:
-    """Turns until asked to leave, then drains."""
+def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) -> None:
+    """Turns until asked to leave, then drains. While the disk has less than `need`, nothing is taken: it waits in the
+    journal.
+    """
     beat = setting.heart.beat
     beat.phase = "running"
+    room = Room(need) if need is not None else None
+    is_short = room is not None and _look(room, setting, loops)
     while not setting.lifeline.asked:
-        busy = [loop.turn() for loop in loops]
+        busy = [] if is_short else [loop.turn() for loop in loops]
         if setting.heart.due():
+            is_short = room is not None and _look(room, setting, loops)
             _describe(beat, loops)
             setting.heart.send()
         if not any(busy):
-            _wait(setting.bus)
+            _wait(None if is_short else setting.bus)  # what came over the bus would wake it at once
     beat.phase = "draining"
     setting.heart.send()
     for loop in loops:
-        loop.drain()
+        loop.drain(*([0] if is_short else []))
     _describe(beat, loops)
     beat.phase = "ended"
     setting.heart.send()
+
+
+def _look(room: Room, setting: Setting, loops: Sequence[Loop]) -> bool:
+    """Whether room is short; what was taken is made durable as it becomes so."""
+    before = room.short
+    if room.look(*setting.disk.free()) and not before:
+        for loop in loops:
+            loop.commit()
+    setting.heart.beat.note = f"{room.says}: waits, and catches up when there is room" if room.short else ""
+    return room.short
 
 
 def _wait(bus: Bus | None) -> None:
@@ -213,12 +229,18 @@ def _describe(beat: Beat, loops: Sequence[Loop]) -> None:
     beat.ts = max((loop.ts for loop in loops), default=0)
 
 
-def main(run_name: str, make: Callable[[Context, C], Stage], kind: type[C], description: str) -> None:
-    """The body of a stage's process."""
+def main(
+    run_name: str,
+    make: Callable[[Context, C], Stage],
+    kind: type[C],
+    description: str,
+    need: Need | None = DERIVED,
+) -> None:
+    """The body of a stage's process. `need` is the room on the disk without which it waits."""
     setting, settings = prepare(run_name, kind, arguments(description))
     setting.heart.send()
 
     def work() -> None:
-        run(setting, _loops(setting, lambda context: make(context, settings)))
+        run(setting, _loops(setting, lambda context: make(context, settings)), need)
 
     sys.exit(guarded(setting, work))

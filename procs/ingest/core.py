@@ -31,6 +31,7 @@ from shared.events import AggTrade, Batch, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import Answer, RestError
+from shared.room import RECEIVING, Room
 from shared.venues import Adapter, Control
 from shared.wire import Lane, Publisher
 
@@ -83,6 +84,7 @@ class Ingest:
         self._synced = self._looked = self._slowly = 0
         self._parted: int | None = None
         self._full = False
+        self._room = Room(RECEIVING)
         self._ending: int | None = None
         self._draining = False
 
@@ -323,11 +325,11 @@ class Ingest:
         if held > most // 2 and not self._full:
             logger.error(f"the journal holds {held >> 20} MB of at most {most >> 20}: its consumers are behind")
         self._full = held > most // 2
-        free, total = self._disk.free()
+        short = self._room.look(*self._disk.free())
         why = ""
         if held >= most or (self.paused == "journal full" and held > most * 3 // 4):
             why = "journal full"
-        elif free < total // 100 or (self.paused == "disk full" and free < total // 50):
+        elif short:
             why = "disk full"
         if why and not self.paused:
             logger.error(f"{why}: receiving pauses until there is room; trades are fetched afterwards, quotes are lost")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -115,3 +118,57 @@ def test_new_folders_are_made_durable_with_their_names(tmp_path: Path, monkeypat
 def test_free_space_is_part_of_the_whole(tmp_path: Path) -> None:
     free, total = Files(tmp_path).free()
     assert 0 < free <= total
+
+
+# --- a disk that is full ---
+
+
+@contextlib.contextmanager
+def no_longer_than(size: int) -> Iterator[None]:
+    """A write beyond so many bytes of a file comes short, as on a full disk; the next one fails."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_short_write_raises_and_leaves_no_torn_piece(tmp_path: Path) -> None:
+    file = Files(tmp_path).appender("j.log")
+    file.write(b"whole" * 100)
+    with no_longer_than(700), pytest.raises(OSError, match="200 of 500 bytes"):
+        file.write(b"torn." * 100)
+    assert (file.size, (tmp_path / "j.log").stat().st_size) == (500, 500)
+    file.close()
+
+
+def test_a_short_write_is_never_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where there is room again at once: the process ends, and its start decides what is whole."""
+    calls: list[int] = []
+    plain = os.write
+
+    def short(fd: int, data: bytes) -> int:
+        calls.append(len(data))
+        return plain(fd, bytes(data)[: len(data) - 1])
+
+    disk = Files(tmp_path)
+    monkeypatch.setattr(os, "write", short)
+    with pytest.raises(OSError, match="9 of 10 bytes"):
+        disk.write("slot", b"0123456789")
+    file = disk.appender("j.log")
+    with pytest.raises(OSError, match="9 of 10 bytes"):
+        file.write(b"0123456789")
+    file.close()
+    assert calls == [10, 10]
+
+
+def test_a_table_that_does_not_fit_leaves_no_file(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    table = pa.table({"n": list(range(100_000))})
+    with no_longer_than(50_000), pytest.raises((OSError, pa.ArrowException)):
+        disk.write_table("bars.parquet.tmp", table)
+    assert disk.list("") == []
+    disk.write_table("bars.parquet.tmp", table)
+    assert disk.table_meta("bars.parquet.tmp") == (100_000, {})

@@ -26,6 +26,7 @@ LEVELS = [
         "numbers",
         "paths",
         "quality",
+        "room",
         "schedule",
         "seconds",
         "series",

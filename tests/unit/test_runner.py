@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared import checkpoint
+from shared import checkpoint, runner
 from shared.edges import IDLE_LOOK_NS, Inlet, Outlet
 from shared.events import Bar, Batch
 from shared.files import Files
 from shared.journal import Reader, Writer
+from shared.process import Heart, Lifeline
 from shared.runner import COMMIT_NS, FLUSH_NS, Context, Loop
 
 SOURCE, OWN = "journal/binance/binance", "journal/bars_1s/bars_1s.binance"
@@ -197,3 +198,59 @@ def test_an_error_of_the_disk_leaves_the_loop_as_it_is(tmp_path: Path) -> None:
     scene.loop.turn()
     scene.loop.commit()
     assert len(scene.own()) == 1
+
+
+# --- room on the disk ---
+
+
+class Surroundings:
+    """Each second its disk has the next of `free`, per mille, and one more record waits; then it leaves."""
+
+    def __init__(self, scene: Scene, free: list[int]) -> None:
+        self.bus = None
+        self.heart = Heart(None, "bars_1s", "", scene.clock)
+        self.lifeline = Lifeline()
+        self.disk = self
+        self.notes: list[str] = []
+        self.taken: list[int] = []
+        self._scene, self._free = scene, free
+
+    def free(self) -> tuple[int, int]:
+        """Asked once a second."""
+        self.notes.append(self.heart.beat.note)
+        self.taken.append(self._scene.stage.position)
+        self._scene.give(1)
+        if len(self._free) == 1:
+            self.lifeline.ask()
+        return self._free.pop(0), 1000
+
+
+def lived(scene: Scene, free: list[int], monkeypatch: pytest.MonkeyPatch) -> Surroundings:
+    def wait(_: object) -> None:
+        scene.clock.now += COMMIT_NS // 10
+
+    monkeypatch.setattr(runner, "_wait", wait)
+    setting = Surroundings(scene, free)
+    runner.run(setting, [scene.loop])  # type: ignore[arg-type]
+    return setting
+
+
+def test_a_stage_waits_while_room_is_short_and_catches_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(tmp_path)
+    setting = lived(scene, [500, 500, 19, 20, 39, 40, 500, 500], monkeypatch)
+    short = [i for i, note in enumerate(setting.notes) if note]
+    says = "less than 2% of the disk is free: waits, and catches up when there is room"
+    assert len(short) == 3 and {setting.notes[i] for i in short} == {says}
+    assert len({setting.taken[i] for i in short}) == 1, "nothing is taken meanwhile"
+    assert setting.taken[-1] > setting.taken[short[-1]]
+    assert scene.stage.position == scene.source.last, "all of it in the end"
+
+
+def test_what_was_taken_is_durable_as_room_becomes_short_and_a_drain_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path)
+    lived(scene, [500, 500, 10, 10], monkeypatch)
+    saved = checkpoint.peek(scene.disk, "journal/bars_1s/ckpt-binance")["position"]
+    assert 0 < saved == scene.stage.position < scene.source.last
+    assert scene.stage.commits[-2:] == [False, True] and scene.stage.is_closed
