@@ -544,3 +544,38 @@ def test_staged_lines_are_whole_hours_in_order(tmp_path: Path, venue: Archive) -
     assert source["sha256"]
     assert source["url"].startswith(venue.url)
     assert (source["rows"], source["added"]) == (len(trades_of(events)), said.added)
+
+
+def test_a_day_that_is_not_over_is_not_closed(tmp_path: Path, market: Emulator) -> None:
+    call(*at(market, tmp_path), "--symbol", SYMBOL, "--from", NEXT)
+    disk = Files(tmp_path)
+    install(disk)
+    assert archive.hours(disk, f"raw/{VENUE}/{SYMBOL}/{NEXT}") == [0, 1, 2, 3, 4]
+    assert disk.size(paths.checksum_file(VENUE, SYMBOL, NEXT)) is None
+
+
+def test_futures_without_a_file_come_as_aggregates_and_from_it_as_trades(tmp_path: Path) -> None:
+    options = ("--market", "usdm", "--symbols", "BTCUSDT", "--rate", "0.3", "--start", f"{NEXT}T02:10:00Z")
+    with emulator(tmp_path, *options) as market:
+        lake = tmp_path / "lake"
+        words = ("--venue", "binance_usdm", "--symbol", "BTCUSDT")
+        call(*at(market, lake), *words, "--from", DATE, "--to", NEXT)
+        said = call(*at(market, lake), *words, "--from-id", "1", "--to-id", "2", code=2)
+        assert "name days" in said
+    disk = Files(lake)
+    install(disk)
+    days = [list(archive.read_day(disk, "binance_usdm", "BTCUSDT", date)) for date in (DATE, NEXT)]
+    kinds = [{type(event) for _, events, _ in day for event in events} for day in days]
+    assert kinds == [{Trade}, {AggTrade}]
+    assert [len(day) for day in days] == [24, 2]
+
+
+def test_rest_stays_within_half_of_the_weight_and_obeys_a_pause(tmp_path: Path) -> None:
+    options = ("--symbols", SYMBOL, "--rate", "10", "--start", f"{DATE}T01:05:00Z", "--weight-limit", "600")
+    with emulator(tmp_path, *options, "--fault", "status:status=429,retry_after_s=1,count=2") as market:
+        call(*at(market, tmp_path / "lake"), "--symbol", SYMBOL, "--from", DATE, code=0)
+        _, _, told = market.ask("/api/v3/ping")
+    assert int(told["X-MBX-USED-WEIGHT-1M"]) <= 301  # and one for the question
+    disk = Files(tmp_path / "lake")
+    install(disk)
+    assert len(ids(disk)) == len(set(ids(disk))) > 8_000
