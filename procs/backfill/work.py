@@ -17,14 +17,12 @@ from shared.events import AggTrade, Trade
 from shared.files import Disk, Files
 from shared.ids import Ids
 from shared.rest import RestError
+from shared.room import BATCHES, NoRoom, demand
 from shared.sealing import ENDED, Reached, is_recorded, reached
 from shared.venues import Adapter, Reject
 
 FEW = 20_000
 """Ids that are fetched over REST rather than from files of whole days: twenty questions."""
-LEAST_FREE_BYTES = 2 << 30
-LEAST_FREE_SHARE = 0.05
-"""Below both of these nothing is fetched: room is left to those who record."""
 EVERY = 50_000
 """Rows between two looks at the progress bar."""
 
@@ -288,9 +286,10 @@ class Run:
         return History(self._disk, self._venue, self._symbol, name, self._asker, self._progress)
 
     def _room(self) -> None:
-        free, total = self._disk.free()
-        if free < min(LEAST_FREE_BYTES, total * LEAST_FREE_SHARE):
-            raise Trouble(f"only {free / 1e9:.1f} GB are free on the disk: nothing is fetched")
+        try:
+            demand(BATCHES, *self._disk.free())
+        except NoRoom as error:
+            raise Trouble(f"{error}: nothing is fetched") from None
 
 
 def _id(event: Trade | AggTrade) -> int:

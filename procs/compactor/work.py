@@ -16,15 +16,8 @@ from shared.barstore import bar_hours, open_days
 from shared.errand import Errand
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
+from shared.room import BATCHES, NoRoom, demand
 from shared.sealing import Reached, reached
-
-LEAST_FREE_BYTES = 2 << 30
-LEAST_FREE_SHARE = 0.05
-"""Below both of these nothing is folded: room is left to those who record."""
-
-
-class NoRoom(OSError):
-    """The disk is too full to write a second copy of anything."""
 
 
 class Done(msgspec.Struct):
@@ -85,9 +78,7 @@ class Run:
         """Before each piece of work."""
         if self._errand.lifeline.asked:
             raise Asked
-        free, total = self._disk.free()
-        if free < min(LEAST_FREE_BYTES, total * LEAST_FREE_SHARE):
-            raise NoRoom(f"only {free / 1e9:.1f} GB are free on the disk")
+        demand(BATCHES, *self._disk.free())
 
     def _try(self, job: Callable[[], int]) -> int:
         """What the job counts; 0 where a file is in use (Windows): it is as it was, and tried again next time."""
