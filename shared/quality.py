@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,26 @@ DAY_SECONDS = 86_400
 
 Range = tuple[int, int]
 """First and last, both included."""
+
+
+# --- the verdict ---
+
+VERDICTS = ("complete", "healed", "partial", "unproven")
+"""Of a day or an hour: every trade held, as it was received; every trade held, some of them fetched again; trades known
+to be missing, or not recorded throughout; not known."""
+
+
+def verdict(missing: int, outside: int, unknown: int, fetched: int, is_wrong: bool, needs_daily: bool = False) -> str:
+    """One of VERDICTS.
+
+    Arguments: ids missing, seconds outside the record, seconds of which nothing is known, ids that were fetched,
+    whether a check failed, and whether only the venue's daily file could prove more than `healed` (futures).
+    """
+    if missing or outside:
+        return "partial"
+    if unknown or is_wrong:
+        return "unproven"
+    return "healed" if fetched or needs_daily else "complete"
 
 
 # --- ids ---
@@ -130,6 +151,17 @@ def crossed(quotes: Iterable[Quote]) -> tuple[int, int]:
         elif bid == ask:  # equal but written differently, or a difference beyond float64
             equal += 1
     return above, equal
+
+
+def quoted(times: Iterable[int], cuts: Iterable[int], end: int) -> list[Range]:
+    """When quotes stood, up to `end`: from the first quote on, and after each cut from the next one on."""
+    ordered = sorted(times)
+    found: list[Range] = []
+    for begin, until in pairwise([-1, *sorted(cuts), end]):
+        at = bisect_left(ordered, begin)
+        if at < len(ordered) and ordered[at] < until:
+            found.append((ordered[at], until))
+    return found
 
 
 LONGEST_DELAY = DAY_SECONDS * SECOND

@@ -3,100 +3,164 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from procs.validator import account
 from procs.validator.day import Day, write
-from procs.validator.hour import LISTED, Hour
+from procs.validator.hour import LISTED, Hour, Interval
 from shared import paths, quality
 from shared.files import Disk
+from shared.ids import Ids
 from shared.tables import SCHEMA_VERSION
 
-VERSION = 1
-MOST_RANGES = 1000
-"""Missing ranges that are listed; the others are counted."""
+VERSION = 2
+FINAL_AFTER = 7 * paths.DAY
+"""A certificate of a day that is over by so much stands, whether the venue's daily file was compared or not."""
 FAR_OFF_NS = quality.SECOND
 """A clock further off than this is worth a word."""
 
 
-def certify(day: Day, manifest: dict[str, Any]) -> dict[str, Any]:
+class Beside(msgspec.Struct):
+    """What is said of a day beside its lines and bars."""
+
+    now: int
+    """Nanoseconds since the epoch."""
+    manifest: dict[str, Any] = {}
+    """The compactor's, of a closed day."""
+    fetched: list[dict[str, Any]] = []
+    """Where lines were fetched from afterwards; the venue's daily file among them has a checksum."""
+    files: list[dict[str, Any]] = []
+    klines: dict[str, Any] = {}
+
+
+def certify(day: Day, beside: Beside) -> dict[str, Any]:
     """The certificate of a judged day, all but its issue."""
-    ids, aggregates = _ids(day), _aggregates(day)
     settled = [hour for hour in day.hours if hour.is_sealed or day.is_settled]
+    missing = day.missing()
+    ids, aggregates = _ids(day, missing), _aggregates(day)
+    seconds, tail = _seconds(day)
+    bars = _bars(day, settled)
     trades = sum(hour.trades for hour in day.hours)
     wrong = _wrong(day, settled, ids, aggregates)
-    if manifest and manifest.get("trades", {}).get("rows") != trades:
-        wrong.append(f"the tick file has {manifest.get('trades', {}).get('rows')} trades, the archive {trades}")
-    bars = _bars(day, settled)
+    rows = beside.manifest.get("trades", {}).get("rows", trades)
+    if rows != trades:
+        wrong.append(f"the tick file has {rows} trades, the archive {trades}")
+    healed = ids["healed_count"] + aggregates["healed_count"]
     return {
         "certificate": VERSION,
         "schema": SCHEMA_VERSION,
         "venue": day.venue,
         "symbol": day.symbol,
         "date": day.date,
-        "verdict": "wrong" if wrong else "right",
+        "verdict": quality.verdict(
+            missing=ids["missing_count"] + aggregates["missing_count"],
+            outside=seconds["outside"] if day.is_over else 0,
+            unknown=_unproven(day, seconds, tail),
+            fetched=healed,
+            is_wrong=bool(wrong),
+            needs_daily=day.needs_daily,
+        ),
         "is_over": day.is_over,
-        "is_provisional": True,  # until the venue's own daily file was compared
+        "is_open_ended": tail > 0,
+        "is_provisional": not (day.is_over and (day.is_compared or beside.now >= day.end + FINAL_AFTER)),
+        "wrong": wrong,
+        "notes": _notes(day, seconds, beside),
         "trades": trades,
-        "trades_missing": ids.pop("missing_count"),
+        "trades_missing": ids["missing_count"],
+        "aggregates_missing": aggregates["missing_count"],
+        "healed": healed,
+        "unhealable": ids["unhealable"] + aggregates["unhealable"],
         "quotes": sum(hour.quotes for hour in day.hours),
         "bars": sum(hour.bars.rows for hour in day.hours),
         "bars_differ": bars.pop("differ_count"),
-        "wrong": wrong,
-        "notes": _notes(day),
         "ids": ids,
         "agg_trades": aggregates,
+        "seconds": seconds,
+        "bars_checked": bars,
+        "klines": beside.klines,
         "quotes_checked": {
             "crossed": sum(hour.crossed for hour in day.hours),
             "locked": sum(hour.locked for hour in day.hours),
         },
-        "seconds": _seconds(day),
-        "bars_checked": bars,
+        "quotes_live": account.quotes_live(day),
+        "feed": _added({event.kind: 1} for event in day.feed),
+        "outages": account.outages(day)[: account.LISTED],
+        "statuses": account.statuses(day)[: account.LISTED],
         "latency_ms": _latency(day),
         "clock_offset_ms": _clock(day),
-        "feed": _added({event.kind: 1} for event in day.feed),
         "broken_lines": sum(hour.broken for hour in day.hours) + len(day.feed_problems),
         "problems": [*(problem for hour in day.hours for problem in hour.problems), *day.feed_problems[:LISTED]],
-        "hours": [hour.hour for hour in day.hours],
+        "hours": account.hours(day, [*missing, *day.aggregates_missing()], tail),
         "hours_sealed": [hour.hour for hour in day.hours if hour.is_sealed],
+        "fetched": beside.fetched,
         "judged_by": day.fingerprint(),
-        "manifest": manifest or None,
+        "manifest": {key: value for key, value in beside.manifest.items() if key != "files"} or None,
+        "files": beside.files,
     }
 
 
-def _ids(day: Day) -> dict[str, Any]:
+def _unproven(day: Day, seconds: dict[str, int], tail: int) -> int:
+    """Seconds of which something should be known and is not; not those of which an open day's next trade will tell."""
+    if not day.has_ids or (day.needs_daily and not day.goes_by_aggregates):
+        return max(1, seconds["unknown"])
+    if day.ids_have_holes and day.is_compared:
+        return 0
+    return seconds["unknown"] - (0 if day.is_over else tail)
+
+
+def _ids(day: Day, missing: list[Interval]) -> dict[str, Any]:
     """What is held of the trades, by their ids."""
-    held, repeated, explained = day.trades()
-    missing = quality.lost(held, explained)
+    held, repeated, _ = day.trades()
+    healed = account.healed(day)
+    gone = account.unhealable(day, missing, "trade", day.is_compared)
     count = quality.count(missing)
     return {
         "first": held.lowest,
         "last": held.highest,
         "missing_count": count,
-        "missing": missing[:MOST_RANGES],
-        "unhealable": count - quality.count(left for hole in missing for left in day.unhealable().missing(*hole)),
-        "explained": quality.count(held.missing()) - count,
+        "missing": account.ranges(missing),
+        "unhealable": quality.count((one["first"], one["last"]) for one in gone),
+        "unhealable_ranges": gone[: account.LISTED],
+        "healed_count": sum(map(len, healed.values())),
+        "healed": {source: account.ranges(found.intervals) for source, found in healed.items()},
+        "explained": quality.count(held.missing()) - quality.count(_inside(missing, held)),
         "repeated": repeated,
         "sources": _added(hour.sources for hour in day.hours),
     }
 
 
+def _inside(missing: list[Interval], held: Ids) -> list[Interval]:
+    """Those between the day's own ids."""
+    low, high = held.lowest or 0, held.highest or 0
+    return [span for span in missing if low < span[0] and span[1] < high]
+
+
 def _aggregates(day: Day) -> dict[str, Any]:
     held, repeated = day.aggregates()
-    missing = held.missing()
+    missing = day.aggregates_missing()
+    # Those that were fetched for the sake of raw trades are counted with these.
+    healed = account.aggregates_healed(day) if day.goes_by_aggregates else {}
+    gone = account.unhealable(day, missing, "agg_trade", False)
     return {
         "rows": sum(hour.agg_trades for hour in day.hours),
         "first": held.lowest,
         "last": held.highest,
         "missing_count": quality.count(missing),
-        "missing": missing[:MOST_RANGES],
+        "missing": account.ranges(missing),
+        "unhealable": quality.count((one["first"], one["last"]) for one in gone),
+        "unhealable_ranges": gone[: account.LISTED],
+        "healed_count": sum(map(len, healed.values())),
+        "healed": {source: account.ranges(found.intervals) for source, found in healed.items()},
         "repeated": repeated,
     }
 
 
 def _bars(day: Day, settled: list[Hour]) -> dict[str, Any]:
     differ = sum(hour.bars.differ for hour in settled)
+    made = "\n".join(f"{hour.hour:02d} {hour.made_hash}" for hour in day.hours if hour.made_hash)
     return {
         "compared": sum(hour.bars.compared for hour in day.hours),
         "repeated": sum(hour.bars.repeated for hour in day.hours),
@@ -104,6 +168,7 @@ def _bars(day: Day, settled: list[Hour]) -> dict[str, Any]:
         "differ": [[second, columns] for hour in settled for second, columns in hour.bars.seconds],
         "pending": sum(hour.bars.differ for hour in day.hours) - differ,
         "unreadable": sorted({path for hour in day.hours for path in hour.bars.unreadable}),
+        "hash": hashlib.sha256(made.encode()).hexdigest() if made else None,  # of what the archive makes, by hour
     }
 
 
@@ -124,29 +189,48 @@ def _wrong(day: Day, settled: list[Hour], ids: dict[str, Any], aggregates: dict[
     return [f"{number} {what}" for what, number in counts.items() if number]
 
 
-def _notes(day: Day) -> list[str]:
+def _notes(day: Day, seconds: dict[str, int], beside: Beside) -> list[str]:
     said = []
-    pending = sum(hour.bars.differ for hour in day.hours if not (hour.is_sealed or day.is_settled))
-    if pending:
+    if seconds["outside"]:
+        first, last = account.span(day)
+        ends = f" and ends at {_clock_time(last)}" if last < day.until else ""
+        said.append(f"the record begins at {_clock_time(first)}{ends}")
+    if pending := sum(hour.bars.differ for hour in day.hours if not (hour.is_sealed or day.is_settled)):
         said.append(f"{pending} seconds of the open hour are still on their way")
     if not day.has_bars:
         said.append("no bars are made of this symbol")
+    if day.needs_daily:
+        said.append("the venue skips ids of its own: only its daily file can prove more")
     if locked := sum(hour.locked for hour in day.hours):
         said.append(f"{locked} quotes with the bid equal to the ask")
     offsets = quality.clock_offsets(day.feed)
     if offsets and abs(offsets[len(offsets) // 2]) > FAR_OFF_NS:
         said.append(f"this machine's clock is {-offsets[len(offsets) // 2] / 1e9:+.1f} s off the venue's")
+    for change in account.statuses(day)[:LISTED]:
+        said.append(f"the venue says {change['status']} since {_clock_time(change['ts'])}")
+    if different := beside.klines.get("different"):
+        said.append(f"{different} of the venue's own bars differ from ours")
     return said
 
 
-def _seconds(day: Day) -> dict[str, int]:
+def _clock_time(ts: int) -> str:
+    return datetime.fromtimestamp(ts // quality.SECOND, UTC).strftime("%H:%M:%S")
+
+
+def _seconds(day: Day) -> tuple[dict[str, int], int]:
+    """What is known of the day's seconds; and how many lie behind the last trade, until the next one is held."""
     found, outside = day.seconds()
-    return {
+    counts = {
         "with_trades": found.held,
         "proven_empty": found.empty,
         "unknown": found.unknown,
         "outside": outside,  # before the record began, or behind its end
     }
+    last = found.last or day.before
+    end = day.until // quality.SECOND
+    is_open_ended = day.after is None and last is not None
+    tail = end - max(last[1], day.start // quality.SECOND - 1) - 1 if is_open_ended and last is not None else 0
+    return counts, max(0, min(tail, found.unknown))
 
 
 def _latency(day: Day) -> dict[str, float | None]:
@@ -181,7 +265,7 @@ def read(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
     """The certificate as it stands; empty where there is none of this version."""
     try:
         found = msgspec.json.decode(disk.read(paths.certificate(venue, symbol, date)))
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and found.get("certificate") == VERSION else {}
 
@@ -201,4 +285,7 @@ def issue(disk: Disk, said: dict[str, Any]) -> dict[str, Any]:
 def _content(said: dict[str, Any]) -> Any:
     """What it says of the data, not of the files it lies in."""
     plain = msgspec.json.decode(msgspec.json.encode(said))
-    return {key: value for key, value in plain.items() if key not in ("issue", "replaces", "judged_by", "manifest")}
+    return {key: value for key, value in plain.items() if key not in _OUTSIDE}
+
+
+_OUTSIDE = ("issue", "replaces", "is_provisional", "judged_by", "manifest", "files", "klines", "notes", "hours_sealed")

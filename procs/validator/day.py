@@ -9,16 +9,20 @@ from typing import Any
 
 import msgspec
 
-from procs.validator.hour import Hour, Interval, compare, files_of, lines_hash, read_lines
+from procs.validator.hour import Hour, Interval, compare, files_of, lines_hash, read_lines, stood
 from shared import archive, paths, quality
+from shared.bars import bars_hash
 from shared.barstore import Stored, bar_files, rows_hash
 from shared.events import AggTrade, Bar, Feed, Trade
 from shared.files import TMP, Disk
 from shared.ids import Ids
 from shared.rebuild import Rebuild
 from shared.sealing import ENDED, Reached
+from shared.staging import fetched_file
 
-MEMORY_VERSION = 1
+MEMORY_VERSION = 2
+LOOK_AROUND = 7
+"""Days before and behind that are searched for the nearest trade, as long as anything is recorded."""
 
 
 class Memory(msgspec.Struct):
@@ -27,6 +31,8 @@ class Memory(msgspec.Struct):
     version: int = MEMORY_VERSION
     before: Interval | None = None
     """Id and second of the last trade held before the day."""
+    follows: bool = False
+    """The day before was recorded too."""
     hours: list[Hour] = []
 
 
@@ -48,6 +54,13 @@ class Day:
         self.feed_problems: list[archive.Problem] = []
         self.before: Interval | None = None
         self.after: Interval | None = None
+        self.follows = False
+        self.given_up: list[Feed] = []
+        """What nobody has any more, said on the day or the next."""
+        self.ids_have_holes = False
+        """The venue itself skips raw ids (futures): only aggregates or its daily file tell what is missing."""
+        self.is_compared = False
+        """The venue's own daily file was compared: what is not in it was never there."""
 
     @property
     def memory_path(self) -> str:
@@ -63,6 +76,26 @@ class Day:
         return self._at.is_settled
 
     @property
+    def has_ended(self) -> bool:
+        """The record is over: it was a recording, or nobody records this any more."""
+        return self._at.archive >= ENDED
+
+    @property
+    def needs_daily(self) -> bool:
+        """Only the venue's daily file could prove more."""
+        return self.ids_have_holes and not self.is_compared
+
+    @property
+    def goes_by_aggregates(self) -> bool:
+        """Aggregates are recorded, so that their ids prove; else raw trades do."""
+        return any(hour.has_live_aggregates for hour in self.hours)
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether any trade is held that could prove something, in the day or before it."""
+        return self.before is not None or any(hour.trade_ids or hour.agg_ids for hour in self.hours)
+
+    @property
     def until(self) -> int:
         """Record time up to which the archive says something of the day, in nanoseconds."""
         return min(self.end, max(self._at.archive, self.start))
@@ -74,12 +107,15 @@ class Day:
     def fingerprint(self) -> str:
         """Of everything the day is judged by."""
         named = [name for hour in range(24) for name in files_of(self._disk, self.venue, self.symbol, self.date, hour)]
+        for path in beside(self.venue, self.symbol, self.date):
+            named.append(f"{path}:{self._disk.size(path)}")
         return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
     # --- judging ---
 
-    def judge(self) -> None:
-        memory = self._remember()
+    def judge(self, anew: bool = False) -> None:
+        """Hour by hour; `anew` forgets what was judged before."""
+        memory = Memory() if anew else self._remember()
         known = {hour.hour: hour for hour in memory.hours if hour.is_sealed and self._stands(hour)}
         todo = [hour for hour in self._held_hours() if hour not in known]
         made = self._rebuild(todo)
@@ -88,9 +124,19 @@ class Day:
         self.hours = [known[hour] for hour in sorted(known)]
         feed, self.feed_problems = archive.read_feed(self._disk, self.venue, self.date)
         self.feed = [event for event in feed if not event.symbols or self.symbol in event.symbols]
+        later, _ = archive.read_feed(self._disk, self.venue, paths.date_of(self.end))
+        self.given_up = [event for event in [*self.feed, *later] if event.kind == "unhealable"]
+        self.follows = memory.follows or bool(self._hours_of(self.start - paths.DAY))
         self.before = memory.before or self._trade_near(self.start - paths.DAY, -1)
         if self.is_over:
-            self.after = self._trade_near(self.end, 1)
+            self.after = self.next_trade()
+
+    def next_trade(self) -> Interval | None:
+        """The first trade behind the day, if one is held by now."""
+        return self._trade_near(self.end, 1)
+
+    def _hours_of(self, day: int) -> list[int]:
+        return archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, paths.date_of(day)))
 
     def _held_hours(self) -> list[int]:
         raw = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date))
@@ -127,21 +173,27 @@ class Day:
             # Of an hour that is not sealed only what the sink has closed can be compared.
             closed = ENDED if found.is_sealed else min(self._at.bars, self._at.archive)
             found.bars, found.bars_hash = compare(self._stored, self.venue, hour, expected, closed)
+            found.made_hash, found.stood = bars_hash(expected), stood(expected)
         if found.is_sealed:
             found.lines_hash = lines_hash(self._disk, self.venue, self.symbol, self.date, hour)
         return found
 
     def _trade_near(self, day: int, step: int) -> Interval | None:
-        """Id and second of the last trade of the day before, or of the first one of the day behind."""
-        date = paths.date_of(day)
-        hours = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, date))
-        for hour in hours if step > 0 else reversed(hours):
-            lines, _ = archive.read_hour(self._disk, self.venue, self.symbol, date, hour)
-            ids = [(t.trade_id, t.ts // quality.SECOND) for t in lines if isinstance(t, Trade)] or [
-                (t.agg_id, t.ts // quality.SECOND) for t in lines if isinstance(t, AggTrade)
-            ]
-            if ids:
-                return min(ids) if step > 0 else max(ids)
+        """Id and second of the last trade before the day, or of the first one behind it; `day` is the next to it."""
+        for _ in range(LOOK_AROUND):
+            hours = self._hours_of(day)
+            date = paths.date_of(day)
+            for hour in hours if step > 0 else reversed(hours):
+                lines, _ = archive.read_hour(self._disk, self.venue, self.symbol, date, hour)
+                aggregates = [(t.agg_id, t.ts // quality.SECOND) for t in lines if isinstance(t, AggTrade)]
+                trades = [(t.trade_id, t.ts // quality.SECOND) for t in lines if isinstance(t, Trade)]
+                is_empty = not any(hour.trades or hour.agg_trades for hour in self.hours)
+                by_aggregates = self.goes_by_aggregates or (is_empty and not trades)
+                if ids := aggregates if by_aggregates else trades:
+                    return min(ids) if step > 0 else max(ids)
+            if not hours:
+                break
+            day += step * paths.DAY
         return None
 
     # --- memory ---
@@ -149,13 +201,13 @@ class Day:
     def _remember(self) -> Memory:
         try:
             memory = msgspec.json.decode(self._disk.read(self.memory_path), type=Memory)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return Memory()
         return memory if memory.version == MEMORY_VERSION else Memory()
 
     def keep(self) -> None:
         """Remembers the judgements for the next run."""
-        save(self._disk, self.memory_path, Memory(MEMORY_VERSION, self.before, self.hours))
+        save(self._disk, self.memory_path, Memory(MEMORY_VERSION, self.before, self.follows, self.hours))
 
     def forget(self) -> None:
         self._disk.remove(self.memory_path)
@@ -180,8 +232,9 @@ class Day:
         """What is known of the recorded seconds, and how many lie before the record began or behind its end."""
         start, end = self.start // quality.SECOND, self.until // quality.SECOND
         spans = [hour.span for hour in self.hours if hour.span is not None]
-        first = spans[0][0] // quality.SECOND if spans and self.before is None else start
-        is_end = spans and self.after is None and self._at.archive >= ENDED
+        begins = spans and self.before is None and not self.follows
+        first = spans[0][0] // quality.SECOND if begins else start
+        is_end = spans and self.after is None and self.has_ended
         last = spans[-1][1] // quality.SECOND + 1 if is_end else end
         first, last = max(start, first), min(end, last)
         known = quality.join([hour.seconds for hour in self.hours], first, last, self.before, self.after)
@@ -194,17 +247,38 @@ class Day:
                 found[bucket] = found.get(bucket, 0) + count
         return found
 
-    def unhealable(self) -> Ids:
-        """Trade ids that nobody has any more, as ingest recorded it."""
-        return Ids.from_intervals(
-            (event.detail["first_id"], event.detail["last_id"])
-            for event in self.feed
-            if event.kind == "unhealable" and event.detail.get("stream", "trade") == "trade" and _is_range(event.detail)
-        )
+    def missing(self) -> list[Interval]:
+        """Trade ids that exist and are not held: between the day's own, and between them and the days beside it."""
+        held, _, explained = self.trades()
+        if self.ids_have_holes and (self.is_compared or not self.goes_by_aggregates):
+            return []
+        edges = [] if self.goes_by_aggregates else self._edges(held)
+        return sorted([*quality.lost(held, explained), *edges])
+
+    def aggregates_missing(self) -> list[Interval]:
+        held, _ = self.aggregates()
+        if not self.goes_by_aggregates:  # a few that were fetched prove nothing about those between them
+            return []
+        return sorted([*held.missing(), *self._edges(held)])
+
+    def _edges(self, held: Ids) -> list[Interval]:
+        """What is missing between the last trade before the day and its first, and between its last and the next."""
+        found = []
+        lowest, highest = held.lowest, held.highest
+        if lowest is None or highest is None:
+            ends = [(self.before, self.after)]
+        else:
+            ends = [(self.before, (lowest, 0)), ((highest, 0), self.after)]
+        for left, right in ends:
+            if left is not None and right is not None and right[0] > left[0] + 1:
+                found.append((left[0] + 1, right[0] - 1))
+        return found
 
 
-def _is_range(detail: dict[str, Any]) -> bool:
-    return all(isinstance(detail.get(key), int) for key in ("first_id", "last_id"))
+def beside(venue: str, symbol: str, date: str) -> tuple[str, str]:
+    """The compactor's manifest of a closed day, and what was fetched of it afterwards."""
+    manifest = paths.checksum_file(venue, symbol, date).removesuffix(".sha256") + ".manifest.json"
+    return manifest, fetched_file(venue, symbol, date)
 
 
 def save(disk: Disk, path: str, content: Any) -> None:

@@ -12,9 +12,11 @@ import msgspec
 from shared import archive, paths, quality
 from shared.archive import Problem
 from shared.barfiles import bar_table, starts
+from shared.bars import ENDS_QUOTES
 from shared.barstore import Stored, bar_files, by_second, rows_hash
 from shared.events import AggTrade, Bar, Quote, Trade
 from shared.files import Disk
+from shared.ids import Ids
 
 LISTED = 20
 """Problems of a kind that an hour names; the others are counted."""
@@ -52,9 +54,16 @@ class Hour(msgspec.Struct):
     trade_ids: list[Interval] = []
     trades_repeated: int = 0
     sources: dict[str, int] = {}
+    fetched: dict[str, list[Interval]] = {}
+    """Trade ids that were not received but fetched afterwards, by source."""
     agg_trades: int = 0
     agg_ids: list[Interval] = []
     agg_repeated: int = 0
+    has_live_aggregates: bool = False
+    agg_fetched: dict[str, list[Interval]] = {}
+    """The same of aggregates."""
+    by_aggregates: list[Interval] = []
+    """Trade ids that only fetched aggregates cover."""
     explained: list[Interval] = []
     """Trade ids that are no loss although no trade bears them; see `explained`."""
     agg_edges: tuple[Interval, Interval] | None = None
@@ -62,6 +71,10 @@ class Hour(msgspec.Struct):
     quotes: int = 0
     crossed: int = 0
     locked: int = 0
+    quoted: list[Interval] = []
+    """When quotes stood, in nanoseconds, by the quotes of this hour alone."""
+    stood: bool | None = None
+    """Whether a quote stood when the hour began; None where no bar tells."""
     span: Interval | None = None
     """Time of the first and the last line."""
     seconds: quality.Seconds = msgspec.field(default_factory=quality.Seconds)
@@ -71,6 +84,15 @@ class Hour(msgspec.Struct):
     broken: int = 0
     problems: list[Problem] = []
     bars: Bars = msgspec.field(default_factory=Bars)
+    made_hash: str = ""
+    """Of the bars that the lines make, as `shared.bars.bars_hash` has it."""
+
+    @property
+    def wrong(self) -> int:
+        """How much is wrong with it, whatever it is; trades that are missing stand elsewhere."""
+        bars = self.bars.repeated + len(self.bars.unreadable) + (self.bars.differ if self.is_sealed else 0)
+        repeated = self.trades_repeated + self.agg_repeated
+        return bars + repeated + self.broken + self.misplaced + self.nonsense + self.crossed
 
     @property
     def may_be_rebuilt(self) -> bool:
@@ -92,19 +114,37 @@ def read_lines(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> Hou
     found.trades, found.trade_ids = len(trades), _pairs(ids.intervals)
     for trade in trades:
         found.sources[trade.source] = found.sources.get(trade.source, 0) + 1
+    found.fetched = _fetched((trade.source, trade.trade_id, trade.trade_id) for trade in trades)
     ids, found.agg_repeated = quality.held(line.agg_id for line in aggregates)
     found.agg_trades, found.agg_ids = len(aggregates), _pairs(ids.intervals)
+    found.agg_fetched = _fetched((line.source, line.agg_id, line.agg_id) for line in aggregates)
+    covered = _fetched((line.source, line.first_trade_id, line.last_trade_id) for line in aggregates)
+    found.by_aggregates = sorted(span for spans in covered.values() for span in spans)
     found.explained, found.agg_edges = _explained(aggregates)
     if lines:
         found.span = min(line.ts for line in lines), max(line.ts for line in lines)
     found.quotes = len(quotes)
     found.crossed, found.locked = quality.crossed(quotes)
-    found.seconds = quality.seconds(trades or _as_trades(aggregates))
+    found.has_live_aggregates = any(line.source == "ws" for line in aggregates)
+    by_aggregates = found.has_live_aggregates or not trades
+    found.seconds = quality.seconds(_as_trades(aggregates) if by_aggregates else trades)
     found.latency = quality.histogram(quality.latencies(lines))
     start = paths.day_start(date) + hour * paths.HOUR
+    feed, _ = archive.read_feed(disk, venue, date, hour)
+    cuts = [event.ts for event in feed if event.kind in ENDS_QUOTES and (not event.symbols or symbol in event.symbols)]
+    found.quoted = quality.quoted((quote.ts for quote in quotes), cuts, start + paths.HOUR)
     found.misplaced = quality.misplaced(lines, symbol, start, start + paths.HOUR)
     found.nonsense = quality.nonsense(lines)
     return found
+
+
+def _fetched(rows: Iterable[tuple[str, int, int]]) -> dict[str, list[Interval]]:
+    """Ids by source, but for those that were received."""
+    found: dict[str, Ids] = {}
+    for source, first, last in rows:
+        if source != "ws":
+            found.setdefault(source, Ids()).add_range(first, last)
+    return {source: _pairs(ids.intervals) for source, ids in sorted(found.items())}
 
 
 def _explained(aggregates: Sequence[AggTrade]) -> tuple[list[Interval], tuple[Interval, Interval] | None]:
@@ -122,7 +162,7 @@ def _explained(aggregates: Sequence[AggTrade]) -> tuple[list[Interval], tuple[In
 
 
 def _as_trades(aggregates: Iterable[AggTrade]) -> list[Trade]:
-    """Where only aggregates are recorded, their ids are the ones without holes."""
+    """Where aggregates are recorded, their ids are the ones without holes, whatever the venue."""
     return [Trade(a.symbol, a.ts, a.ts_event, None, a.ts_recv, a.price, a.qty, a.side, a.agg_id) for a in aggregates]
 
 
@@ -152,6 +192,14 @@ def lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str
 
 
 # --- rows ---
+
+
+def stood(bars: Sequence[Bar]) -> bool | None:
+    """Whether a quote stood before the first of these bars, as it tells."""
+    if not bars:
+        return None
+    first = bars[0]
+    return first.quotes_live_ms == 1000 or (first.bid is not None and not first.quote_count)
 
 
 def compare(stored: Stored, venue: str, hour: int, expected: Sequence[Bar], until: int) -> tuple[Bars, str]:

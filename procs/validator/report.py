@@ -28,7 +28,7 @@ def show(found: Sequence[dict[str, Any]], date: str | None) -> None:
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("venue", "symbol", "date", "verdict") else "right")
     for said in found:
-        table.add_row(*(escape(cell) for cell in _row(said)), style="" if said["verdict"] == "right" else "bold red")
+        table.add_row(*(escape(cell) for cell in _row(said)), style="bold red" if said["wrong"] else "")
     console.print(table)
     for said in found:
         for line in _remarks(said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,11 @@ import msgspec
 from loguru import logger
 
 from procs.validator import Config, certificate
-from procs.validator.day import Day, save
+from procs.validator.certificate import Beside
+from procs.validator.day import Day, beside, save
+from procs.validator.inventory import inventory
 from procs.validator.report import show
-from shared import archive, paths
+from shared import archive, paths, room, staging, venues
 from shared.barstore import bar_days
 from shared.errand import Errand
 from shared.files import Disk
@@ -25,17 +28,18 @@ NEWEST = 2
 
 def validate(errand: Errand[Config]) -> int:
     """One run; the exit code."""
-    at = reached(errand.disk, errand.pipeline)
+    at, run = reached(errand.disk, errand.pipeline), Run(errand)
     found: list[dict[str, Any]] = []
     for venue, symbol, date in _due(errand):
         if errand.lifeline.asked:
             break
-        found.append(_judge(errand, venue, symbol, date, at.get(venue, Reached())))
+        room.demand(room.BATCHES, *errand.disk.free())
+        found.append(run.judge(venue, symbol, date, at.get(venue, Reached())))
     if errand.as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         show(found, errand.date)
-    wrong = sum(said["verdict"] != "right" for said in found)
+    wrong = sum(bool(said["wrong"]) for said in found)
     if wrong:
         logger.warning(f"{wrong} of {len(found)} symbol-days have something wrong")
     return 1 if wrong or (errand.date is not None and not found) else 0
@@ -47,38 +51,76 @@ def _due(errand: Errand[Config]) -> Iterator[tuple[str, str, str]]:
         held = {*archive.dates(disk, f"raw/{venue}/{paths.safe(symbol)}"), *bar_days(disk, venue, symbol)}
         newest = sorted(held)[-NEWEST:]
         for date in sorted(held):
-            is_due = date in newest or not certificate.read(disk, venue, symbol, date).get("is_over")
-            if date == errand.date or (errand.date is None and is_due):
+            if errand.date is None:
+                before = {} if date in newest else certificate.read(disk, venue, symbol, date)
+                is_due = not before.get("is_over") or before.get("is_provisional", True)
+            else:
+                is_due = date == errand.date
+            if is_due:
                 yield venue, symbol, date
 
 
-def _judge(errand: Errand[Config], venue: str, symbol: str, date: str, at: Reached) -> dict[str, Any]:
-    disk = errand.disk
-    day = Day(disk, venue, symbol, date, at, errand.use_agg(venue))
-    before = certificate.read(disk, venue, symbol, date)
-    if before.get("is_over") and before.get("judged_by") == day.fingerprint():
-        return before
-    day.judge()
-    said = certificate.issue(disk, certificate.certify(day, _manifest(disk, venue, symbol, date)))
-    _ask_for_repairs(disk, day)
-    if day.is_over and _is_closed(disk, venue, symbol, date):
-        day.forget()  # nothing is expected to change any more; if it does, all is judged again
-    else:
-        day.keep()
-    return said
+class Run:
+    """One run over a lake."""
+
+    def __init__(self, errand: Errand[Config]) -> None:
+        self._errand = errand
+        self._disk = errand.disk
+        self._now = time.time_ns()
+
+    def judge(self, venue: str, symbol: str, date: str, at: Reached) -> dict[str, Any]:
+        """The certificate of a day, as it stands now."""
+        disk = self._disk
+        before = certificate.read(disk, venue, symbol, date)
+        day = self._day(venue, symbol, date, at)
+        if before.get("is_over") and before.get("judged_by") == day.fingerprint() and self._stands(before, day):
+            return before
+        day.judge()
+        manifest = read_manifest(disk, venue, symbol, date)
+        known = Beside(
+            self._now,
+            manifest,
+            staging.fetched(disk, venue, symbol, date),
+            inventory(disk, venue, symbol, date, manifest, before.get("files", ())),
+        )
+        said = certificate.issue(disk, certificate.certify(day, known))
+        _ask_for_repairs(disk, day)
+        if day.is_over and _is_closed(disk, venue, symbol, date):
+            day.forget()  # nothing is expected to change any more; if it does, all is judged again
+        else:
+            day.keep()
+        return said
+
+    def _day(self, venue: str, symbol: str, date: str, at: Reached) -> Day:
+        return a_day(self._disk, venue, symbol, date, at, self._errand.use_agg(venue))
+
+    def _stands(self, before: dict[str, Any], day: Day) -> bool:
+        """Whether a judgement of the same files is still what would be said."""
+        if before.get("is_provisional") and self._now >= day.end + certificate.FINAL_AFTER:
+            return False
+        # What lies behind the last trade is known once there is a later one.
+        return not before["is_open_ended"] or day.next_trade() is None
+
+
+def a_day(disk: Disk, venue: str, symbol: str, date: str, at: Reached, use_agg: bool | None) -> Day:
+    """A day to be judged, with what is known of its venue."""
+    day = Day(disk, venue, symbol, date, at, use_agg)
+    day.ids_have_holes = venue in venues.names() and venues.load(venue).ids_have_holes
+    day.is_compared = any(source.get("sha256") for source in staging.fetched(disk, venue, symbol, date))
+    return day
+
+
+def read_manifest(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
+    """What the compactor says of the closed day."""
+    path, _ = beside(venue, symbol, date)
+    try:
+        return msgspec.json.decode(disk.read(path), type=dict[str, Any])
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
 
 
 def _is_closed(disk: Disk, venue: str, symbol: str, date: str) -> bool:
     return disk.size(paths.checksum_file(venue, symbol, date)) is not None
-
-
-def _manifest(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
-    """What the compactor says of the closed day."""
-    path = paths.checksum_file(venue, symbol, date).removesuffix(".sha256") + ".manifest.json"
-    try:
-        return msgspec.json.decode(disk.read(path), type=dict[str, Any])
-    except (FileNotFoundError, msgspec.DecodeError):
-        return {}
 
 
 def _ask_for_repairs(disk: Disk, day: Day) -> None:
