@@ -86,5 +86,8 @@ def peek(disk: Disk, base: str) -> dict[str, Any]:
     _, payload = _newest(disk, base)
     if payload is None:
         return {}
-    found = msgspec.msgpack.decode(payload)
+    try:
+        found = msgspec.msgpack.decode(payload)
+    except (ValueError, RecursionError):  # sound by its checksum: of another version, or nobody's
+        return {}
     return found if isinstance(found, dict) else {}

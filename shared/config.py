@@ -20,6 +20,8 @@ MAX_BYTES = 64 * 1024
 """A pipeline file is written by hand; anything longer is a mistake or an attack."""
 MAX_VALUES = 20_000
 """Values after aliases are followed, which a few lines can multiply without end."""
+MAX_MERGED = 1000
+"""Keys that ``<<`` may bring together."""
 TIMER_KEYS = ("every", "daily_at")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -51,6 +53,13 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """``<<`` copies what it names, so that a few lines of it multiply without end."""
+        merges = any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value)
+        super().flatten_mapping(node)
+        if merges and len(node.value) > MAX_MERGED:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MAX_MERGED} keys merged into one")
+
 
 # --- reading ---
 
@@ -63,6 +72,9 @@ def load(path: str | Path) -> Pipeline:
     lake = tree.get("lake")
     if not isinstance(lake, str) or not lake.strip():
         faults.append(Fault("lake", "missing: the folder to write to, such as ./data"))
+        lake = "data"
+    elif "\0" in lake:
+        faults.append(Fault("lake", "is no path: a zero byte stands in it"))
         lake = "data"
     elif lake.startswith("~") or "$" in lake or "%" in lake:
         faults.append(Fault("lake", f"{lake}: nothing is filled in here, write the folder itself"))
@@ -97,7 +109,7 @@ def _tree(path: Path) -> dict[Any, Any]:
         tree = yaml.load(data, Loader=_Loader)
         if _count(tree, MAX_VALUES) <= 0:
             raise ConfigError([Fault(str(path), "too many values, or nested without end")])
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, ArithmeticError, RecursionError) as error:
         says = " ".join(str(error).split())
         raise ConfigError([Fault(str(path), f"is no YAML: {says[:300]}")]) from None
     if not isinstance(tree, dict):

@@ -199,6 +199,6 @@ def encode(record: Batch | State) -> bytes:
 
 
 def decode(payload: bytes) -> Batch | State:
-    """Raises msgspec.DecodeError (or RecursionError) on anything that is not a batch or a state."""
+    """Raises ValueError (msgspec.DecodeError is one) or RecursionError on anything that is not a batch or a state."""
     record: Batch | State = _decoder.decode(payload)
     return record

@@ -123,7 +123,7 @@ def is_same(text: bytes, event: Trade | AggTrade) -> bool:
 def _look(text: bytes) -> _Held | None:
     try:
         return _decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

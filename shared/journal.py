@@ -18,8 +18,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-import msgspec
-
 from shared import checkpoint
 from shared.events import Batch, State, decode, encode
 from shared.files import Appender, Disk
@@ -54,7 +52,8 @@ def unpack(data: bytes) -> Batch:
     records = list(_scan(data))
     if len(records) != 1 or records[0][3] != len(data):
         raise Damaged("not one whole record")
-    return _batch(records[0][2])
+    first, count, payload, _ = records[0]
+    return _batch(first, count, payload)
 
 
 def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
@@ -77,13 +76,15 @@ def _sound(data: bytes) -> int:
     return max((behind for *_, behind in _scan(data)), default=0)
 
 
-def _batch(payload: bytes) -> Batch:
+def _batch(first: int, count: int, payload: bytes) -> Batch:
     try:
         record = decode(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Damaged(str(error)) from None
     if not isinstance(record, Batch):
         raise Damaged("a state where a batch was expected")
+    if record.first != first or len(record.events) + 1 != count:
+        raise Damaged("other numbers inside than outside")
     return record
 
 
@@ -251,14 +252,14 @@ def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
     state: bytes | None = None
     batches: list[Batch] = []
     good = 0
-    for _, count, payload, behind in _scan(data):
+    for first, count, payload, behind in _scan(data):
         try:
             record = decode(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             break
         if isinstance(record, State):
             state = record.state
-        elif count == len(record.events) + 1:
+        elif record.first == first and count == len(record.events) + 1:
             batches.append(record)
         good = behind
     return state, batches, good
@@ -308,7 +309,7 @@ class Reader:
             taken = behind
             if first + count - 1 > position:
                 try:
-                    batch = _batch(payload)
+                    batch = _batch(first, count, payload)
                 except Damaged as why:  # sound by its checksum, so written by a stranger to this version
                     self.damaged.append(f"{self._folder} record {first}: {why}")
                     continue

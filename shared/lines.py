@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from shared.events import AggTrade, Event, Feed, Quote, Rejected, Trade
+from shared.numbers import MAX_CHARS
 
 _json = msgspec.json.Encoder().encode
 _quoted: dict[str, str] = {}
@@ -85,27 +86,29 @@ def line(event: Event) -> str:
 
 
 _NULL = msgspec.Raw(b"null")
+_Int = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a table can hold: a line that was damaged on disk must not end who reads it."""
 
 
 class _Raw(msgspec.Struct):
     symbol: str
-    ts_recv: int
+    ts_recv: _Int
     stream: str
-    ts: int
-    ts_event: int | None = None
+    ts: _Int
+    ts_event: _Int | None = None
     price: msgspec.Raw = _NULL
     qty: msgspec.Raw = _NULL
     side: str | None = None
     bid: msgspec.Raw = _NULL
     ask: msgspec.Raw = _NULL
-    ts_sent: int | None = None
-    trade_id: int | None = None
+    ts_sent: _Int | None = None
+    trade_id: _Int | None = None
     source: str = "ws"
     trade_type: str | None = None
-    agg_id: int | None = None
-    first_trade_id: int | None = None
-    last_trade_id: int | None = None
-    update_id: int | None = None
+    agg_id: _Int | None = None
+    first_trade_id: _Int | None = None
+    last_trade_id: _Int | None = None
+    update_id: _Int | None = None
     bid_qty: msgspec.Raw = _NULL
     ask_qty: msgspec.Raw = _NULL
 
@@ -145,13 +148,16 @@ def parse_feed(data: bytes) -> Feed:
         kind, ts, ts_recv, symbols = (found.pop(key) for key in ("kind", "ts", "ts_recv", "symbols"))
     except KeyError as missing:
         raise ValueError(f"a feed line without {missing}") from None
-    return msgspec.convert([4, kind, ts, ts_recv, symbols, found], Feed)
+    feed = msgspec.convert([4, kind, ts, ts_recv, symbols, found], Feed)
+    if not (0 <= feed.ts < 2**63 and 0 <= feed.ts_recv < 2**63):
+        raise ValueError("a time that is none")
+    return feed
 
 
 def _digits(raw: msgspec.Raw) -> str:
     text = bytes(raw).decode()
-    if not text[:1].isdigit():  # null, a string, or something negative
-        raise ValueError(f"not a price or quantity: {text[:40]}")
+    if len(text) > MAX_CHARS + 2 or text.strip("0123456789.") or not text[:1].isdigit():  # null, text, negative, 1e5
+        raise ValueError(f"not a price or quantity: {text[:MAX_CHARS]}")
     return text
 
 

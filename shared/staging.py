@@ -43,7 +43,7 @@ def seen_time(disk: Disk, venue: str) -> int:
     """The venue's time when something was last backfilled; 0 where nothing was."""
     try:
         return msgspec.json.decode(disk.read(f"{STAGING}/time-{venue}.json"), type=int)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return 0
 
 
@@ -67,7 +67,7 @@ def read(disk: Disk, venue: str, symbol: str, date: str) -> Backfill | None:
     """What is staged of a day; None where nothing is, or it is not finished."""
     try:
         said = msgspec.json.decode(disk.read(f"{folder(venue, symbol, date)}/backfill.json"), type=Backfill)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     said.hours = sorted({hour for hour in said.hours if 0 <= hour < 24})
     return said
@@ -102,7 +102,7 @@ def fetched(disk: Disk, venue: str, symbol: str, date: str) -> list[dict[str, An
     """The sources of a day, as `Backfill` has them; those that were installed."""
     try:
         return msgspec.json.decode(disk.read(fetched_file(venue, symbol, date)), type=list[dict[str, Any]])
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return []
 
 
@@ -110,7 +110,7 @@ def certified_missing(disk: Disk, venue: str, symbol: str, date: str) -> int:
     """How many ids a day lacks by its certificate; 0 where there is none."""
     try:
         said = msgspec.json.decode(disk.read(paths.certificate(venue, symbol, date)), type=dict[str, Any])
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return 0
     counts = [said.get("trades_missing"), said.get("aggregates_missing")]
     return sum(count for count in counts if isinstance(count, int))

@@ -11,6 +11,7 @@ peers older than ZMTP 3: without it any web page can POST bytes that arrive as a
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -99,7 +100,7 @@ def find_mesh(lake: Path) -> Mesh | None:
     """The run that was last started on this lake, alive or not; None where there was none."""
     try:
         return msgspec.json.decode((lake / "run" / "mesh.json").read_bytes(), type=Mesh)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -107,7 +108,8 @@ def _write_private(path: Path, data: bytes) -> None:
     tmp = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(fd, data)
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp))
     finally:
         os.close(fd)
     tmp.replace(path)

@@ -165,7 +165,7 @@ class Supervisor:
                 return
             try:
                 beat = self._beats.decode(data)
-            except (msgspec.DecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 self.strangers += 1
                 continue
             stage = self.stages.get(beat.stage)

@@ -182,7 +182,7 @@ def forget(disk: Files, fetched: Fetched) -> None:
 def _known(disk: Files, local: str) -> Fetched | None:
     try:
         return msgspec.json.decode(disk.read(local + ".json"), type=Fetched)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 

@@ -48,7 +48,7 @@ class Day:
         """As it stands; empty where there is none."""
         try:
             found = msgspec.json.decode(self._disk.read(self.manifest_path))
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 

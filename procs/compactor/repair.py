@@ -69,7 +69,7 @@ def install_staged(disk: Disk, venue: str, symbol: str, date: str, sealed: set[i
 def _read_staged(disk: Disk, folder: str) -> tuple[pa.Table | None, list[int]]:
     try:
         said: dict[str, Any] = msgspec.json.decode(disk.read(f"{folder}/bars.json"), type=dict[str, Any])
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None, []  # not finished yet
     rows = read_bars(disk, f"{folder}/bars.parquet")
     hours = said.get("hours")
