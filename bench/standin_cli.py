@@ -53,6 +53,12 @@ sinks:
   parquet: {{run: parquet_sink, inputs: [bars_1s], flush_every_s: 60, compression: snappy}}
 {batches}"""
 
+BATCHES = """\
+batches:
+  validate: {run: validator, every: 1m}
+  compact: {run: compactor, daily_at: "01:30"}
+"""
+
 
 class Bench:
     """A folder with a stand-in, a pipeline file, a lake and a supervisor."""
@@ -293,7 +299,9 @@ SCENARIOS = {f.__name__: f for f in (steady, faults, restarts, kills, rotations,
 
 
 def run(options: argparse.Namespace, folder: Path) -> Report:
-    bench = Bench(folder, options.symbols, options.rate, options.seed, *options.standin)
+    bench = Bench(folder, options.symbols, options.rate, options.seed, *options.standin.split())
+    if options.batches:
+        bench.write_config(batches=BATCHES)
     try:
         bench.start()
         bench.wait_flowing()
@@ -317,7 +325,7 @@ def capture(options: argparse.Namespace, folder: Path) -> Report:
     """A recording through the project's own emulator, judged by the recording itself."""
     venue = options.venue
     port = [free_port() for _ in range(2)]
-    words = ["--recording", *map(str, options.files), "--speed", str(options.speed), *options.emulator]
+    words = ["--recording", *map(str, options.files), "--speed", str(options.speed), *options.emulator.split()]
     emulator = subprocess.Popen(
         [sys.executable, "-m", "procs.emulator", "--port", str(port[0]), *words], cwd=ROOT,
         stdout=(folder / "emulator.log").open("wb"), stderr=subprocess.STDOUT,
@@ -373,11 +381,12 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=8, help="restarts, kills or rotations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--heal", type=float, default=HEAL_S, help="seconds allowed for healing")
-    parser.add_argument("--standin", nargs="*", default=[], help="further words for bench.standin")
+    parser.add_argument("--batches", action="store_true", help="with validator and compactor on their timers")
+    parser.add_argument("--standin", default="", help="further words for bench.standin, in one string")
     parser.add_argument("--files", type=Path, nargs="*", default=[])
     parser.add_argument("--speed", default="60")
     parser.add_argument("--venue", default="binance")
-    parser.add_argument("--emulator", nargs="*", default=[], help="further words for procs.emulator")
+    parser.add_argument("--emulator", default="", help="further words for procs.emulator, in one string")
     parser.add_argument("--keep", type=Path, help="do it here and keep it")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="judge-"))
