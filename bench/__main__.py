@@ -41,6 +41,24 @@ def _scenario(parser: argparse.ArgumentParser, name: str) -> None:
     parser.set_defaults(run=run)
 
 
+def _all(form: str, histories: int, jobs: int) -> int:
+    """Everything, one after the other; the figures are what they print."""
+    codes = {"sim": runs.simulate(0, histories, jobs), "mutants": runs.hunt(jobs, store=False)}
+    for name, scenario in scenarios.SCENARIOS.items():
+        at = scenarios.FORM[form]
+        settings = {setting: values[at] for setting, values in scenarios.FORMS[name].items()}
+        try:
+            codes[name] = scenario(argparse.Namespace(seed=1, **settings))
+        except TimeoutError as error:
+            sys.stdout.write(f"{name}: WRONG: {error}\n")
+            codes[name] = 1
+    failed = [name for name, code in codes.items() if code]
+    sys.stdout.write(
+        f"{len(codes) - len(failed)} of {len(codes)} passed{': not ' + ', '.join(failed) if failed else ''}\n"
+    )
+    return 1 if failed else 0
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -62,6 +80,11 @@ def main() -> int:
 
     for name, scenario in scenarios.SCENARIOS.items():
         _scenario(commands.add_parser(name, help=(scenario.__doc__ or "").split("\n")[0]), name)
+
+    for name, form, histories in (("gate", "shortest", 1000), ("ci", "short", 10_000), ("full", "long", 1_000_000)):
+        whole = commands.add_parser(name, help=f"all of it, {form} form, {histories:,} histories")
+        whole.add_argument("--jobs", type=int, default=jobs, help="processes of the simulation (default: %(default)s)")
+        whole.set_defaults(run=lambda args, form=form, histories=histories: _all(form, histories, args.jobs))
 
     args = parser.parse_args()
     code: int = args.run(args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.chaos.witness import Witness
-from shared import checkpoint
+from shared import checkpoint, paths
 from shared.files import Files
 
 SECOND = 1_000_000_000
+DAY = 86_400 * SECOND
 SCALE = 10**12
 
 
@@ -123,12 +125,14 @@ def _archive(
     trades: dict[str, Counter[int]] = defaultdict(Counter)
     quotes: dict[str, Counter[int]] = defaultdict(Counter)
     sums: dict[tuple[str, int], Sum] = {}
+    strays = 0
     for path, text in _lines(lake):
         try:
             line = decode(text)
         except msgspec.DecodeError as error:
             verdict.faults.append(f"{path}: {error}")
             continue
+        strays += line.ts // DAY != _day(path.parent.name)
         if line.update_id is not None:
             quotes[line.symbol][line.update_id] += 1
         elif line.trade_id is not None and line.price is not None and line.qty is not None:
@@ -136,7 +140,13 @@ def _archive(
             if trades[line.symbol][line.trade_id] == 1:
                 price, qty = int(line.price * SCALE), int(line.qty * SCALE)
                 _add(sums, (line.symbol, line.ts // SECOND), line.trade_id, price, qty)
+    verdict.check(not strays, f"{strays} lines stand in the folder of another day")
     return trades, quotes, sums
+
+
+@cache
+def _day(date: str) -> int:
+    return paths.day_start(date) // DAY
 
 
 def _add(sums: dict[tuple[str, int], Sum], key: tuple[str, int], one: int, price: int, qty: int) -> None:
