@@ -327,11 +327,11 @@ def network(options: argparse.Namespace) -> int:
 
 def midnight(options: argparse.Namespace) -> int:
     """Days that pass in a minute, each consumer killed again and again around every file that closes."""
-    emulator = ("--start", "2025-10-20T23:50:00Z", "--speed", str(SPEED))
+    emulator = ("--start", "2025-10-20T12:00:00Z", "--speed", str(SPEED))
     with Run(options, emulator=emulator, live=False) as run:
         run.mesh.write_config(more=", replay: true")
         run.begin()
-        until = time.monotonic() + 30 + (options.midnights - 1) * 86_400 / SPEED
+        until = time.monotonic() + 60 + (options.midnights - 1) * 86_400 / SPEED
         kills = 0
         while time.monotonic() < until:
             time.sleep(run.chance.uniform(1, 5))
