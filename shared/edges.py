@@ -133,6 +133,11 @@ class Outlet:
             position = found[-1].last
 
     @property
+    def last(self) -> int:
+        """Last sequence number in the journal."""
+        return self._writer.last
+
+    @property
     def pending(self) -> int:
         return len(self._pending)
 

@@ -185,9 +185,11 @@ class Beat(msgspec.Struct):
     positions: dict[str, int] = {}
     """Last consumed sequence number by input journal."""
     backlog: int = 0
-    """Records known to wait in the input journals."""
+    """Records known to wait in the input journals: filled in by the supervisor, who hears both ends."""
     note: str = ""
     """One line for people: what is wrong or what is waited for."""
+    given: dict[str, int] = {}
+    """Last sequence number by output journal."""
 
 
 _encoder = msgspec.msgpack.Encoder()

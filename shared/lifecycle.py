@@ -187,6 +187,14 @@ def asked_to_start(life: Life, now: int) -> Life:
     return msgspec.structs.replace(life, state=State.BACKING_OFF, since=now, due=now, attempt=0, deaths=())
 
 
+def relieved(life: Life, now: int) -> Life:
+    """What kept it from living is mended (there is room on the disk): its deaths are forgiven, and it waits no
+    longer.
+    """
+    due = now if life.state == State.BACKING_OFF else life.due
+    return msgspec.structs.replace(life, due=due, attempt=0, deaths=())
+
+
 def asked_to_restart(life: Life, now: int) -> Life:
     """Drain, then start."""
     if not life.alive:

@@ -226,6 +226,7 @@ def _describe(beat: Beat, loops: Sequence[Loop]) -> None:
                 totals[key] = totals.get(key, 0) + value
     beat.counters = totals
     beat.positions = {loop.name: loop.inlet.position for loop in loops}
+    beat.given = {f"{beat.stage}.{loop.name}": loop.outlet.last for loop in loops if loop.outlet is not None}
     beat.ts = max((loop.ts for loop in loops), default=0)
 
 

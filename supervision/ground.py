@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.locks import Held, Lock
+from shared.room import BATCHES, STARTING
 from shared.tables import SCHEMA_VERSION
 from shared.wire import Mesh, find_mesh, new_mesh, publish_mesh
 from supervision import machine
@@ -81,10 +82,10 @@ def _doubts(lake: Path) -> list[str]:
         free, total = machine.disk(lake)
     except OSError as error:
         raise Refused(f"the lake {lake} cannot be reached: {error.strerror or error}") from None
-    if free < machine.FULL_BYTES:
+    if free < STARTING.least(total):
         raise Refused(f"the disk of {lake} is full: {free >> 20} MB are free; make room and start again")
     doubts = []
-    if machine.is_low(free, total):
+    if free < BATCHES.least(total):
         doubts.append(f"only {free / 1e9:.1f} GB are free on the disk of {lake}")
     if doubt := machine.clock_doubts(lake):
         doubts.append(f"{doubt}; records go by the venue's clock, so nothing is lost, but set it right")

@@ -20,11 +20,12 @@ from loguru import logger
 from shared import topology
 from shared.clock import Clock, SystemClock
 from shared.events import Beat
-from shared.lifecycle import DRAIN_ALLOWED, Moment, State, excused, slept
+from shared.lifecycle import DRAIN_ALLOWED, Moment, State, excused, relieved, slept
 from shared.topology import Node, Pipeline, nearest
 from shared.wire import Bus
 from supervision.children import Child, gently, stage_command
 from supervision.ground import Ground
+from supervision.space import Space
 from supervision.timers import Timers
 from supervision.watched import Process, Spawn, Watched
 
@@ -59,6 +60,7 @@ class Supervisor:
         self._moment = self._now()
         batch_spawn = gently if spawn is Child else spawn
         self.timers = Timers(pipeline.section("batches"), self._command, ground.lake, batch_spawn, self._moment)
+        self.space = Space(ground.lake)
         self._started = self._moment
         self._asked = 0
         self._stop_by: int | None = None
@@ -106,8 +108,11 @@ class Supervisor:
         self._take_beats()
         self._take_exits()
         self._take_requests()
+        if self.space.turn(now):
+            for stage in self.stages.values():
+                stage.life = relieved(stage.life, now)
         if self._stop_by is None:
-            self.timers.turn(self._moment)
+            self.timers.turn(self._moment, self.space.batches_wait)
             self._notice_end()
         else:
             self.timers.look(self._moment)
@@ -139,6 +144,7 @@ class Supervisor:
         for process in self._processes():
             process.wait(5)
         self._bus.close()
+        self.space.close()
         self._ground.close()
 
     def _processes(self) -> list[Process]:
@@ -173,8 +179,18 @@ class Supervisor:
                 self.strangers += 1
                 continue
             stage.take_beat(beat, self._moment.mono)
+            beat.backlog = self._backlog(stage) or 0
             beat.token = ""  # not for the watchers
             self._tap.send("beat", msgspec.msgpack.encode(beat))
+
+    def _backlog(self, stage: Watched) -> int | None:
+        """Records that were given and not taken, as far as both sides have said; None for who takes none."""
+        waiting = [
+            self.stages[edge.producer].given[edge.journal] - stage.positions[edge.journal]
+            for edge in topology.inputs(self.pipeline, stage.name)
+            if edge.journal in self.stages[edge.producer].given and edge.journal in stage.positions
+        ]
+        return sum(max(0, records) for records in waiting) if waiting else None
 
     def _take_exits(self) -> None:
         for stage in self.stages.values():
@@ -254,7 +270,7 @@ class Supervisor:
             "lake": self.pipeline.lake,
             "uptime_s": round((now.mono - self._started.mono) / 1e9, 1),
             "stopping": self._stop_by is not None,
-            "stages": [self.stages[name].row(now.mono) for name in order],
+            "stages": [self.stages[name].row(now.mono, self._backlog(self.stages[name])) for name in order],
             "batches": [batch.row(now) for batch in self.timers.batches],
         }
 

@@ -13,8 +13,6 @@ from shared.wire import find_mesh
 
 NETWORK_TYPES = ("nfs", "cifs", "smb", "afs", "9p", "sshfs", "davfs", "glusterfs", "ceph", "lustre", "beegfs", "webdav")
 """Their locks and fsyncs promise less than the lake needs."""
-LOW_PART, LOW_BYTES = 0.05, 2 << 30
-FULL_BYTES = 64 << 20
 _OLDEST_NS = int(datetime(2025, 10, 1, tzinfo=UTC).timestamp()) * 10**9
 _HOUR_NS = 3600 * 10**9
 
@@ -23,11 +21,6 @@ def disk(path: Path) -> tuple[int, int]:
     """Bytes free and in all, of the disk that holds a folder or will hold it."""
     usage = psutil.disk_usage(str(_existing(path)))
     return usage.free, usage.total
-
-
-def is_low(free: int, total: int) -> bool:
-    """Below it nothing is started that can wait. On a large disk 5 % is plenty, so bytes decide there."""
-    return free < min(int(total * LOW_PART), LOW_BYTES)
 
 
 def network_type(path: Path) -> str:

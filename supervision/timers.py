@@ -50,6 +50,7 @@ class Batch:
         self._last_wall = last_wall
         self._deaths = 0
         self._again: int | None = None
+        self._cut_short = False
 
     def _with_folding(self, schedule: Schedule) -> Schedule:
         folds = FOLDS_EVERY.get(self.node.run)
@@ -91,6 +92,8 @@ class Batch:
                 self.process.kill()
             return
         words = last_error(self._log, self._log_from, ("WARNING", "ERROR")) or self.process.last_words()
+        if self._cut_short:
+            self._cut_short, self._again = False, now.mono
         self.process, changed, self.exit_code = None, code != self.exit_code, code
         if code in (0, 1, 2):
             self._deaths = 0
@@ -105,6 +108,11 @@ class Batch:
     def drain(self) -> None:
         if self.process is not None:
             self.process.drain()
+
+    def interrupt(self) -> None:
+        """It leaves now, and does the rest as soon as batches go on."""
+        self._cut_short = self.process is not None
+        self.drain()
 
     def kill(self) -> None:
         if self.process is not None:
@@ -131,9 +139,8 @@ class Timers:
     def __init__(
         self, nodes: Sequence[Node], command: Callable[[Node], Sequence[str]], lake: Path, spawn: Spawn, now: Moment
     ):
-        self._lake = lake
         self._file = lake / "run" / "batches.json"
-        self._held = False
+        self._waits = False
         last = self._remembered()
         self.batches = [
             # One that never ran is not late: its first time of day is the next one.
@@ -141,11 +148,15 @@ class Timers:
             for node in nodes
         ]
 
-    def turn(self, now: Moment) -> None:
+    def turn(self, now: Moment, waits: bool = False) -> None:
+        """Starts what is due, unless all of them wait (for room on the disk, so that what is received still has it)."""
         for batch in self.batches:
             batch.look(now)
+            if waits and not self._waits:
+                batch.interrupt()
+        self._waits = waits
         due = [batch for batch in self.batches if batch.due(now)]
-        if not due or not self._room():
+        if not due or waits:
             return
         for batch in due:
             batch.start(now)
@@ -158,17 +169,6 @@ class Timers:
                 batch.start(now)
                 return True
         return False
-
-    def _room(self) -> bool:
-        """Batches wait while the disk is nearly full, so that what is received still has room."""
-        with contextlib.suppress(OSError):
-            held = machine.is_low(*machine.disk(self._lake))
-            if held and not self._held:
-                logger.warning("the disk is nearly full: batches wait")
-            elif self._held and not held:
-                logger.info("there is room on the disk again: batches go on")
-            self._held = held
-        return not self._held
 
     def drain(self) -> None:
         """All that run leave after the piece of work they are at."""

@@ -51,6 +51,9 @@ class Watched:
         self.name = node.name
         self.life = Life()
         self.beat: Beat | None = None
+        self.positions: dict[str, int] = {}
+        self.given: dict[str, int] = {}
+        """What it last said it had taken and given, by journal: its death does not make it unsaid."""
         self.process: Process | None = None
         self._command = command
         self._said = lake / "run" / "said" / f"{node.name}.txt"
@@ -69,6 +72,8 @@ class Watched:
             return
         before = self.life.state
         self.beat = beat
+        self.positions |= beat.positions
+        self.given |= beat.given
         self.life = lifecycle.beaten(self.life, now, beat.phase)
         if before != State.RUNNING and self.life.state == State.RUNNING:
             logger.info("{} runs (process {})", self.name, beat.pid)
@@ -165,7 +170,7 @@ class Watched:
 
     # --- what is said of it ---
 
-    def row(self, now: int) -> dict[str, Any]:
+    def row(self, now: int, backlog: int | None = None) -> dict[str, Any]:
         """One line of `status`."""
         beat, process = self.beat, self.process
         pid = beat.pid if beat else process.pid if process else None
@@ -183,7 +188,7 @@ class Watched:
             "alarm": self.life.alarm,
             "events_in_s": incoming,
             "events_out_s": outgoing,
-            "backlog": beat.backlog if beat else None,
+            "backlog": backlog,
             "last_event_ns": beat.ts or None if beat else None,
             "memory_bytes": machine.memory(pid) if pid is not None else None,
             "counters": beat.counters if beat else {},

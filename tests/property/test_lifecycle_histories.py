@@ -10,7 +10,7 @@ from shared.backoff import Backoff
 from shared.lifecycle import ALIVE, SECOND, Do, Life, State
 
 HAPPENINGS = st.sampled_from(
-    ["wait", "beat", "starting", "exit 0", "exit 1", "exit 2", "killed", "start", "stop", "restart", "sleep"]
+    ["wait", "beat", "starting", "exit 0", "exit 1", "exit 2", "killed", "start", "stop", "restart", "sleep", "relief"]
 )
 HISTORIES = st.lists(st.tuples(HAPPENINGS, st.integers(0, 40 * SECOND), st.floats(0, 1, exclude_max=True)), max_size=80)
 
@@ -30,6 +30,8 @@ class Played:
         elif what in ("start", "stop", "restart"):
             self.wanted = what != "stop"
             self.life = getattr(lifecycle, f"asked_to_{what}")(self.life, self.now)
+        elif what == "relief":
+            self.life = lifecycle.relieved(self.life, self.now)
         elif what == "sleep":
             self.life = lifecycle.excused(self.life, self.now)
         self.look(chance)

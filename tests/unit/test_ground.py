@@ -150,10 +150,9 @@ def test_a_clock_before_this_program_is_a_doubt(monkeypatch: pytest.MonkeyPatch,
     assert "1970-01-01" in machine.clock_doubts(tmp_path)
 
 
-def test_low_means_five_percent_of_a_small_disk_and_two_gigabytes_of_a_large_one() -> None:
-    assert machine.is_low(free=1 << 30, total=1 << 40)
-    assert not machine.is_low(free=10 << 30, total=1 << 40)
-    assert not machine.is_low(free=1 << 30, total=10 << 30)
+def test_a_small_disk_with_little_room_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "disk", lambda _: (1 << 20, 40 << 20))
+    Ground(tmp_path / "lake", "/p.yml").close()
 
 
 def test_memory_of_a_process_that_is_gone_is_unknown() -> None:

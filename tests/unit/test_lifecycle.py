@@ -157,6 +157,22 @@ def test_a_stage_that_waits_for_its_next_try_stops_at_once() -> None:
     assert lifecycle.asked_to_stop(dead(running(), 0), 1).state == State.STOPPED
 
 
+def test_whose_trouble_is_mended_starts_at_once_and_is_forgiven() -> None:
+    life = Life(State.BACKING_OFF, due=500 * SECOND, deaths=tuple(range(20)), attempt=20, restarts=20)
+    assert life.alarm
+    life = lifecycle.relieved(life, 100 * SECOND)
+    assert not life.alarm
+    assert lifecycle.looked(life, 100 * SECOND)[1] == Do.START
+    life = lifecycle.exited(lifecycle.started(life, 100 * SECOND), 101 * SECOND, 1, 0.5)
+    assert life.due is not None and life.due - 101 * SECOND == SECOND // 5, "its next death is its first"
+
+
+def test_relief_starts_nobody_who_is_not_wanted_and_hides_no_hang() -> None:
+    for life in (Life(), Life(State.FAILED), Life(State.ENDED), Life(State.RUNNING, due=7 * SECOND)):
+        relieved = lifecycle.relieved(life, 3 * SECOND)
+        assert (relieved.state, relieved.due) == (life.state, life.due)
+
+
 def test_a_machine_that_slept_is_seen_by_either_clock() -> None:
     awake = Moment(0, 0)
     assert not lifecycle.slept(awake, Moment(SECOND, SECOND))

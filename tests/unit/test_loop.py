@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from shared.events import Beat
 from shared.lifecycle import SECOND
 from shared.topology import Node, Pipeline
 from shared.wire import Bus
+from supervision import machine
 from supervision.ground import Ground
 from supervision.loop import Supervisor, named
 
@@ -89,6 +91,13 @@ class History:
                 beat = Beat(process.stage, process.pid, self.ground.mesh.token, phase="running")
                 assert self.lane.send(msgspec.msgpack.encode(beat))
         for _ in range(turns):
+            self.it.turn(20)
+
+    def says(self, stage: str, **what: Any) -> None:
+        """One beat of one stage."""
+        beat = Beat(stage, self.process(stage).pid, self.ground.mesh.token, phase="running", **what)
+        assert self.lane.send(msgspec.msgpack.encode(beat))
+        for _ in range(3):
             self.it.turn(20)
 
     def close(self) -> None:
@@ -189,6 +198,41 @@ def test_heartbeats_of_strangers_are_counted_and_change_nothing(history: History
         history.it.turn(20)
     assert history.it.strangers == 6
     assert states(history)["feed"] == "starting"
+
+
+def test_what_waits_is_what_was_given_and_not_taken_also_while_either_is_away(history: History) -> None:
+    def waiting() -> dict[str, int | None]:
+        return {row["stage"]: row["backlog"] for row in history.it.snapshot()["stages"]}
+
+    assert set(waiting().values()) == {None}, "nobody has said anything yet"
+    history.says("feed", given={"feed": 1000})
+    history.says("bars", positions={"feed": 900}, given={"bars.feed": 9})
+    history.says("archive", positions={"feed": 1001})
+    history.says("parquet", positions={"bars.feed": 4})
+    assert waiting() == {"feed": None, "bars": 100, "archive": 0, "parquet": 5}
+    history.process("bars").code = -9
+    history.says("feed", given={"feed": 1500})
+    assert waiting()["bars"] == 600
+
+
+def test_who_died_for_want_of_room_is_back_as_soon_as_there_is_room(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [1 << 40]
+    monkeypatch.setattr(machine, "disk", lambda _: (free[0], 1 << 41))
+    history.second()
+    free[0] = 0
+    history.second()
+    for _ in range(60):
+        history.second()
+        for process in history.made:
+            process.code = 1 if process.stage == "archive" and process.code is None else process.code
+    waits = {row["stage"]: row["again_in_s"] for row in history.it.snapshot()["stages"]}
+    assert waits["archive"] > 2
+    free[0] = 1 << 40
+    history.second()
+    assert "archive" in history.alive()
+    assert history.it.stages["archive"].life.deaths == ()
 
 
 def test_a_stage_is_named_by_its_key_or_its_process() -> None:

@@ -12,7 +12,6 @@ from loguru import logger
 from shared.events import Beat
 from shared.lifecycle import SECOND, Moment, State
 from shared.topology import Node
-from supervision import machine
 from supervision.timers import FIRST_RUN, Timers
 from supervision.watched import Watched
 
@@ -162,6 +161,7 @@ class Clocked:
         self.node = Node("it", "batches", run, (), dict(options))
         self.wall, self.mono = wall, 0
         self.runs: list[Made] = []
+        self.waits = False
         self.begin()
 
     def begin(self) -> None:
@@ -180,7 +180,7 @@ class Clocked:
         before = len(self.runs)
         for _ in range(seconds):
             self.mono += SECOND
-            self.timers.turn(self.now)
+            self.timers.turn(self.now, self.waits)
             if self.runs and self.runs[-1].code is None:
                 self.runs[-1].code = ends
         return len(self.runs) - before
@@ -230,12 +230,24 @@ def test_one_that_says_what_is_wrong_is_not_hurried(tmp_path: Path, lines: list[
     assert len([line for line in lines if "exit 1" in line]) == 1
 
 
-def test_batches_wait_while_the_disk_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_wait_while_the_disk_is_nearly_full(tmp_path: Path) -> None:
     it = Clocked(tmp_path, every="10s")
-    monkeypatch.setattr(machine, "disk", lambda _: (1 << 20, 1 << 40))
+    it.waits = True
     assert it.go(60) == 0
-    monkeypatch.setattr(machine, "disk", lambda _: (1 << 39, 1 << 40))
+    it.waits = False
     assert it.go(1) == 1
+
+
+def test_a_batch_in_the_way_of_a_nearly_full_disk_leaves_and_does_the_rest_later(tmp_path: Path) -> None:
+    it = Clocked(tmp_path, every="1h")
+    assert it.go(3601, ends=None) == 1
+    it.waits = True
+    it.go(1, ends=None)
+    assert it.runs[0].drained
+    assert it.go(60) == 0, "it has left, and waits"
+    it.waits = False
+    assert it.go(1) == 1, "at once, not in an hour"
+    assert it.go(1800) == 0
 
 
 def test_a_batch_can_be_asked_for(tmp_path: Path) -> None:
