@@ -6,6 +6,9 @@
 --   bars('1 minute')   the same rolled up to any interval
 --   latest             the newest bar of each symbol
 --   trades, quotes     every trade and quote of closed minutes; agg_trades where a venue sends them (futures)
+--   bars_1s_filled     a row for every second: the close carried through seconds that are proven empty, and no others
+--   days               what is proven of each venue, symbol and date: verdict, counts, missing, healed
+--   instruments        what the venue said of each symbol, daily: status, tick and lot size
 --   feed               what happened to the connections: gaps, disconnects, clock offsets
 --
 -- Times are UTC, to the microsecond (the files keep nanoseconds). Prices are DOUBLE here and exact decimals in the files.
@@ -36,6 +39,19 @@ SET VARIABLE feed_columns = {
     kind: 'VARCHAR', ts: 'BIGINT', ts_recv: 'BIGINT', symbols: 'VARCHAR[]', stream: 'VARCHAR', first_id: 'BIGINT',
     last_id: 'BIGINT', missing: 'BIGINT', from_ts: 'BIGINT', to_ts: 'BIGINT', source: 'VARCHAR', reason: 'VARCHAR',
     status: 'VARCHAR', offset_ns: 'BIGINT', round_trip_ns: 'BIGINT', asleep_ms: 'BIGINT'
+};
+SET VARIABLE day_columns = {
+    venue: 'VARCHAR', symbol: 'VARCHAR', date: 'DATE', verdict: 'VARCHAR', is_over: 'BOOLEAN', is_provisional: 'BOOLEAN',
+    issue: 'INTEGER', trades: 'BIGINT', missing: 'BIGINT', healed: 'BIGINT', unhealable: 'BIGINT', quotes: 'BIGINT',
+    bars: 'BIGINT', bars_differ: 'BIGINT', klines_compared: 'BIGINT', klines_different: 'BIGINT', first_id: 'BIGINT',
+    last_id: 'BIGINT', seconds_with_trades: 'INTEGER', seconds_proven_empty: 'INTEGER', seconds_unknown: 'INTEGER',
+    seconds_outside: 'INTEGER', quotes_live_share: 'DOUBLE', outages: 'INTEGER', wrong: 'VARCHAR', notes: 'VARCHAR',
+    hours: 'VARCHAR', certificate: 'VARCHAR', certificate_sha256: 'VARCHAR'
+};
+SET VARIABLE instrument_columns = {
+    venue: 'VARCHAR', date: 'DATE', symbol: 'VARCHAR', status: 'VARCHAR', base: 'VARCHAR', quote: 'VARCHAR',
+    kind: 'VARCHAR', tick_size: 'VARCHAR', lot_size: 'VARCHAR', min_qty: 'VARCHAR', max_qty: 'VARCHAR',
+    min_notional: 'VARCHAR', asked: 'TIMESTAMPTZ'
 };
 
 -- What DuckDB 2.0 brought: a pattern may match no file, and nanoseconds keep their time zone. Before it, a source is its
@@ -86,6 +102,16 @@ SET VARIABLE feed_source = (
                      'feed/*/*/part_*.jsonl*', count(*))
     FROM glob('feed/*/*/part_*.jsonl*')
 );
+SET VARIABLE days_source = (
+    SELECT source_of(getvariable('day_columns'), 'read_parquet', parquet_options(getvariable('day_columns')),
+                     'quality/*.parquet', count(*))
+    FROM glob('quality/*.parquet')
+);
+SET VARIABLE instruments_source = (
+    SELECT source_of(getvariable('instrument_columns'), 'read_parquet', parquet_options(getvariable('instrument_columns')),
+                     'instruments/*/*.parquet', count(*))
+    FROM glob('instruments/*/*.parquet')
+);
 SET VARIABLE tick_columns = struct_update(
     getvariable('line_columns'), ts := getvariable('nanoseconds'), ts_event := getvariable('nanoseconds'),
     ts_recv := getvariable('nanoseconds'), ts_sent := getvariable('nanoseconds')
@@ -101,6 +127,8 @@ SET VARIABLE agg_trades_source = (
 CREATE OR REPLACE MACRO bar_source() AS getvariable('bar_source');
 CREATE OR REPLACE MACRO raw_source() AS getvariable('raw_source');
 CREATE OR REPLACE MACRO feed_source() AS getvariable('feed_source');
+CREATE OR REPLACE MACRO days_source() AS getvariable('days_source');
+CREATE OR REPLACE MACRO instruments_source() AS getvariable('instruments_source');
 CREATE OR REPLACE MACRO trades_source() AS getvariable('trades_source');
 CREATE OR REPLACE MACRO quotes_source() AS getvariable('quotes_source');
 CREATE OR REPLACE MACRO agg_trades_source() AS getvariable('agg_trades_source');
@@ -108,7 +136,8 @@ CREATE OR REPLACE MACRO agg_trades_source() AS getvariable('agg_trades_source');
 -- 2. Bars -------------------------------------------------------------------------------------------------------------
 -- A second with quotes and no trades has a row whose prices are null; a second with neither has no row.
 
-CREATE OR REPLACE VIEW bars_1s AS SELECT * EXCLUDE (filename) FROM query(bar_source());
+CREATE OR REPLACE VIEW bars_1s AS
+SELECT * EXCLUDE (filename), (window_start AT TIME ZONE 'UTC')::DATE AS date FROM query(bar_source());
 
 -- A sum of many floats, to the 15 digits that a float surely holds: the same whatever the order of rows, and equal to the
 -- venue's own figure where that has no more digits.
@@ -150,6 +179,51 @@ GROUP BY ALL;
 CREATE OR REPLACE VIEW latest AS
 SELECT * FROM bars_1s
 WHERE (venue, symbol, window_start) IN (SELECT (venue, symbol, max(window_start)) FROM bars_1s GROUP BY venue, symbol);
+
+-- Every second from the first to the last bar of a symbol. Between two trades with consecutive ids nothing was traded:
+-- there the price stands where it stood, and volumes are 0 (`is_empty`). Of any other second without a trade nothing is known:
+-- it stays null. Quotes are not carried: a row says when they stood. Name a symbol in WHERE, the rest is not made then.
+CREATE OR REPLACE VIEW bars_1s_filled AS
+WITH traded AS (
+    SELECT
+        venue, symbol, window_start AS since, close AS carried,
+        -- Ids of neighbouring seconds may interleave; then is_complete of the later one knows.
+        coalesce(
+            lead(is_complete) OVER in_order OR lead(first_trade_id) OVER in_order = max(last_trade_id) OVER so_far + 1, false
+        ) AS is_proven
+    FROM bars_1s
+    WHERE trade_count > 0
+    WINDOW
+        in_order AS (PARTITION BY venue, symbol ORDER BY window_start),
+        so_far AS (PARTITION BY venue, symbol ORDER BY window_start ROWS UNBOUNDED PRECEDING)
+), seconds AS (
+    SELECT venue, symbol, unnest(generate_series(min(window_start), max(window_start), INTERVAL '1 second')) AS window_start
+    FROM bars_1s
+    GROUP BY venue, symbol
+), dense AS (
+    SELECT
+        seconds.venue, seconds.symbol, seconds.window_start, carried,
+        CASE WHEN since = seconds.window_start THEN false WHEN is_proven THEN true END AS is_empty
+    FROM seconds
+    ASOF LEFT JOIN traded
+        ON seconds.venue = traded.venue AND seconds.symbol = traded.symbol AND seconds.window_start >= traded.since
+)
+SELECT
+    symbol, window_start,
+    CASE WHEN is_empty THEN carried ELSE open END AS open,
+    CASE WHEN is_empty THEN carried ELSE high END AS high,
+    CASE WHEN is_empty THEN carried ELSE low END AS low,
+    CASE WHEN is_empty THEN carried ELSE close END AS close,
+    CASE WHEN is_empty THEN 0 WHEN NOT is_empty THEN volume_base END AS volume_base,
+    CASE WHEN is_empty THEN 0 WHEN NOT is_empty THEN volume_quote END AS volume_quote,
+    CASE WHEN is_empty THEN 0 WHEN NOT is_empty THEN trade_count END AS trade_count,
+    vwap, bid, ask, spread, bid_qty, ask_qty, quote_count, spread_tw,
+    CASE WHEN is_empty THEN 0 WHEN NOT is_empty THEN buy_volume_base END AS buy_volume_base,
+    CASE WHEN is_empty THEN 0 WHEN NOT is_empty THEN buy_volume_quote END AS buy_volume_quote,
+    CASE WHEN is_empty THEN 0 WHEN NOT is_empty THEN buy_count END AS buy_count,
+    first_trade_id, last_trade_id, trade_id_sum, is_complete, quotes_live_ms, revision, venue,
+    (window_start AT TIME ZONE 'UTC')::DATE AS date, is_empty
+FROM dense LEFT JOIN bars_1s USING (venue, symbol, window_start);
 
 -- 3. Trades and quotes ------------------------------------------------------------------------------------------------
 -- Of a closed day from its tick file, of any other from the archive's lines: each event once, also while both exist.
@@ -229,3 +303,10 @@ SELECT
     * EXCLUDE (kind, ts, ts_recv, symbols, from_ts, to_ts, filename)
 FROM query(feed_source())
 WHERE kind IS NOT NULL;
+
+-- 5. What is proven ---------------------------------------------------------------------------------------------------
+-- SELECT ... FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = 'complete' AND is_over
+-- An open day's verdict is that of what was observed so far.
+
+CREATE OR REPLACE VIEW days AS SELECT * EXCLUDE (filename) FROM query(days_source());
+CREATE OR REPLACE VIEW instruments AS SELECT * EXCLUDE (filename) FROM query(instruments_source());

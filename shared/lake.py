@@ -27,6 +27,8 @@ _SOURCES = (
     "bar_source",
     "raw_source",
     "feed_source",
+    "days_source",
+    "instruments_source",
     "trades_source",
     "quotes_source",
     "agg_trades_source",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from loguru import logger
 
-from procs.validator import Config, certificate
+from procs.validator import Config, certificate, index
 from procs.validator.certificate import Beside
-from procs.validator.day import Day, beside, save
+from procs.validator.day import Day, beside, save, write
 from procs.validator.inventory import inventory
+from procs.validator.page import page
 from procs.validator.report import show
 from shared import archive, paths, room, staging, venues
 from shared.barstore import bar_days
@@ -22,6 +24,7 @@ from shared.files import Disk
 from shared.sealing import Reached, reached
 
 REQUESTS = "quality/requests"
+REPORT = "quality/report.html"
 NEWEST = 2
 """Days that are looked at in every run, whether judged to their end or not: the compactor may still be at them."""
 
@@ -35,6 +38,7 @@ def validate(errand: Errand[Config]) -> int:
             break
         room.demand(room.BATCHES, *errand.disk.free())
         found.append(run.judge(venue, symbol, date, at.get(venue, Reached())))
+    run.publish(found)
     if errand.as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
@@ -90,6 +94,12 @@ class Run:
         else:
             day.keep()
         return said
+
+    def publish(self, found: list[dict[str, Any]]) -> None:
+        """The certificates in one table, and as a page."""
+        rows = index.update(self._disk, [(said["venue"], said["symbol"], said["date"]) for said in found])
+        made = datetime.fromtimestamp(self._now / 1e9, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        write(self._disk, REPORT, page(rows, made).encode())
 
     def _day(self, venue: str, symbol: str, date: str, at: Reached) -> Day:
         return a_day(self._disk, venue, symbol, date, at, self._errand.use_agg(venue))

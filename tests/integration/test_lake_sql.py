@@ -16,9 +16,13 @@ import duckdb
 import polars as pl
 import pytest
 
+from procs.validator import Config
+from procs.validator.work import validate
 from shared import lake
+from shared.errand import Errand
 from shared.events import Bar, Feed, Quote, Trade
 from shared.files import Files
+from shared.process import Lifeline
 from tests.fixtures.small_lake import NOON, SECOND, Market, write_lake, write_raw
 
 EXAMPLES = sorted((lake.TEMPLATE.parent / "sql").glob("*.sql"))
@@ -60,7 +64,18 @@ def test_every_event_and_bar_is_shown_once(made: tuple[Files, list[Trade | Quote
 
 
 def test_an_empty_lake_has_all_views_and_no_rows(tmp_path: Path) -> None:
-    for view in ("bars_1s", "bars('1 hour')", "trades", "quotes", "agg_trades", "latest", "feed"):
+    for view in (
+        "bars_1s",
+        "bars('1 hour')",
+        "trades",
+        "quotes",
+        "agg_trades",
+        "latest",
+        "feed",
+        "days",
+        "instruments",
+        "bars_1s_filled",
+    ):
         answer = lake.query(tmp_path, f"FROM {view}")
         assert answer.rows == []
         assert "empty" not in answer.columns
@@ -111,6 +126,46 @@ def test_buckets_begin_at_utc_in_every_session(made: tuple[Files, list[Trade | Q
             ).fetchall()
             assert starts == ask(disk, f"SELECT DISTINCT epoch(window_start)::BIGINT FROM bars('{every}') ORDER BY 1")
         assert con.execute("SELECT DISTINCT date FROM trades").fetchall() == [(datetime.date(2025, 10, 20),)]
+
+
+def test_the_dense_view_carries_the_close_through_proven_seconds_only(tmp_path: Path) -> None:
+    market = Market()
+    first = market.events(NOON, 1, trades=2, quotes=0)
+    second = market.events(NOON + 4 * SECOND, 1, trades=1, quotes=0)  # seconds 1 to 3 are proven empty
+    lost = market.events(NOON + 6 * SECOND, 1, trades=1, quotes=0)
+    third = market.events(NOON + 8 * SECOND, 1, trades=2, quotes=0)  # of 5 to 7 nothing is known: an id is missing
+    quotes = market.events(NOON + 2 * SECOND, 1, trades=0, quotes=1) + market.events(
+        NOON + 6 * SECOND, 5, trades=0, quotes=1, every=4
+    )
+    disk = Files(tmp_path)
+    write_lake(disk, [*first, *second, *third, *quotes])
+    assert lost
+    rows = ask(disk, "FROM bars_1s_filled ORDER BY window_start")
+    by_name = ask(
+        disk, "SELECT is_empty, open, close, volume_base, trade_count, bid FROM bars_1s_filled ORDER BY window_start"
+    )
+    assert len(rows) == 11
+    assert [row[0] for row in by_name] == [False, True, True, True, False, None, None, None, False, None, None]
+    close = float(first[-1].price)
+    assert [row[1:5] for row in by_name[1:4]] == [(close, close, 0.0, 0)] * 3
+    assert by_name[2][5] is not None  # the quote that came in a second without trades
+    assert [row[1:5] for row in (*by_name[5:8], *by_name[9:])] == [(None,) * 4] * 5
+    assert by_name[6][5] is not None and by_name[7][5] is None
+    columns = lake.query(tmp_path, "FROM bars_1s_filled LIMIT 0").columns
+    assert columns == [*lake.query(tmp_path, "FROM bars_1s LIMIT 0").columns, "is_empty"]
+
+
+def test_days_are_asked_for_by_their_verdict(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
+    disk, _, bars = made
+    validate(Errand(disk, Config(), None, None, True, Lifeline()))
+    asked = "SELECT count(*) FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = '{}'"
+    assert ask(disk, asked.format("complete")) == [(len(bars),)]
+    assert ask(disk, asked.format("partial")) == [(0,)]
+    assert ask(disk, "SELECT symbol, missing, is_over FROM days ORDER BY ALL") == [
+        ("CON", 0, False),
+        ("SOLUSDT", 0, False),
+        ("币安人生USDT", 0, False),
+    ]
 
 
 def test_latest_is_the_newest_bar_of_each_symbol(made: tuple[Files, list[Trade | Quote], list[Bar]]) -> None:
