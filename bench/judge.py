@@ -78,7 +78,7 @@ class Ledger:
 
 def from_standin(path: Path) -> Ledger:
     ledger = Ledger()
-    for line in path.open(encoding="utf-8"):
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.endswith("\n"):
             break
         word = json.loads(line)
@@ -169,7 +169,8 @@ def _lines(path: Path) -> Iterator[str]:
         with path.open("rb") as file:
             yield from io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(file), encoding="utf-8")
     else:
-        yield from path.open(encoding="utf-8", newline="\n")
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            yield from lines
 
 
 def _strict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

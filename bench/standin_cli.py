@@ -87,11 +87,9 @@ class Bench:
 
     def start(self) -> None:
         self.starts += 1
-        log = (self.folder / f"console-{self.starts}.log").open("wb")
-        self.supervisor = subprocess.Popen(
-            [sys.executable, "supervisor.py", "--config", str(self.config)],
-            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        self.supervisor = spawn(
+            self.folder / f"console-{self.starts}.log", "supervisor.py", "--config", str(self.config)
+        )
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -136,12 +134,15 @@ class Bench:
 
     def fault(self, kind: str, **more: Any) -> Any:
         body = json.dumps({"kind": kind, **more}).encode()
-        request = urllib.request.Request(self.where["rest_url"] + "/standin/fault", body)
-        return json.load(urllib.request.urlopen(request, timeout=30))
+        return self._control("fault", body)
 
     def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.load(urllib.request.urlopen(self.where["rest_url"] + "/standin/state", timeout=30))
+        found: dict[str, Any] = self._control("state")
         return found
+
+    def _control(self, what: str, body: bytes | None = None) -> Any:
+        with urllib.request.urlopen(f"{self.where['rest_url']}/standin/{what}", body, timeout=30) as answer:
+            return json.load(answer)
 
     def wait_flowing(self, seconds: float = 30) -> None:
         end = time.monotonic() + seconds
@@ -159,6 +160,8 @@ class Bench:
                 process.kill()
         self.standin.terminate()
         self.standin.wait(30)
+        if self.standin.stdout is not None:
+            self.standin.stdout.close()
 
     def settle(self, seconds: float) -> float:
         """No new events; waits until every issued id is in the raw files, at most so long. Says how long it took."""
@@ -324,22 +327,16 @@ def run(options: argparse.Namespace, folder: Path) -> Report:
 def capture(options: argparse.Namespace, folder: Path) -> Report:
     """A recording through the project's own emulator, judged by the recording itself."""
     venue = options.venue
-    port = [free_port() for _ in range(2)]
+    port = free_port()
     words = ["--recording", *map(str, options.files), "--speed", str(options.speed), *options.emulator.split()]
-    emulator = subprocess.Popen(
-        [sys.executable, "-m", "procs.emulator", "--port", str(port[0]), *words], cwd=ROOT,
-        stdout=(folder / "emulator.log").open("wb"), stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    emulator = spawn(folder / "emulator.log", "-m", "procs.emulator", "--port", str(port), *words)
     ledger = from_captures(options.files)
     text = PIPELINE.format(
         venue=venue, symbols=", ".join(ledger.trades), more="    replay: true\n", batches="",
-        ws_url=f"ws://127.0.0.1:{port[0]}", rest_url=f"http://127.0.0.1:{port[0]}",
+        ws_url=f"ws://127.0.0.1:{port}", rest_url=f"http://127.0.0.1:{port}",
     )  # fmt: skip
     (folder / "pipeline.yml").write_text(text, encoding="utf-8")
-    mesh = subprocess.Popen(
-        [sys.executable, "supervisor.py", "--config", str(folder / "pipeline.yml")], cwd=ROOT,
-        stdout=(folder / "console-1.log").open("wb"), stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+    mesh = spawn(folder / "console-1.log", "supervisor.py", "--config", str(folder / "pipeline.yml"))
     try:
         deadline = time.monotonic() + options.heal + options.seconds
         while time.monotonic() < deadline and mesh.poll() is None and not _ended(folder / "lake", venue):
@@ -361,6 +358,15 @@ def capture(options: argparse.Namespace, folder: Path) -> Report:
 
 def _ended(lake: Path, venue: str) -> bool:
     return any(b'"ended"' in path.read_bytes() for path in (lake / "feed" / venue).rglob("*.jsonl"))
+
+
+def spawn(log: Path, *words: str) -> subprocess.Popen[bytes]:
+    """A program of this repository, in a process group of its own, with its words in a file."""
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            [sys.executable, *words],
+            cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
 
 
 def free_port() -> int:
