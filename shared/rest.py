@@ -18,7 +18,13 @@ TIMEOUT_S: Final = 15.0
 PAUSE_S: Final = 60.0
 """After a 429 or 418 that names no time of its own."""
 LONGEST_PAUSE_S: Final = 3 * 86_400.0
+MARGIN_S: Final = 0.5
+"""Added to a pause: a request that comes a moment early earns a longer one."""
 WINDOW_S: Final = 60.0
+DEAR: Final = 10
+"""Weight from which a request waits its turn and leaves a tenth of our share to cheap ones, such as whether a stream is
+alive.
+"""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -67,6 +73,7 @@ class Budget:
         self._share = share
         self._spent: list[tuple[float, int]] = []
         self._full_until = 0.0
+        self._heard = False
 
     def wait(self, weight: int, now: float) -> float:
         """Seconds until `weight` may be spent; 0 where it may be now. What is dearer than the whole share waits for an
@@ -74,7 +81,8 @@ class Budget:
         """
         while self._spent and self._spent[0][0] <= now - WINDOW_S:
             del self._spent[0]
-        room = max(self.per_minute * self._share, float(weight))
+        share = self._share * (0.9 if weight >= DEAR else 1.0)
+        room = max(self.per_minute * share, float(weight))
         used = sum(spent for _, spent in self._spent)
         until = self._full_until
         for at, spent in self._spent:
@@ -88,7 +96,14 @@ class Budget:
         self._spent.append((now, weight))
 
     def told(self, used: int, now: float) -> None:
-        """The venue's own count for this address, which others may share: near the limit we stand back."""
+        """The venue's own count for this address, which others may share: near the limit we stand back. What it counted
+        before our first request may be of a life of ours that was killed: it counts as spent.
+        """
+        if not self._heard:
+            self._heard = True
+            before = used - sum(spent for _, spent in self._spent)
+            if before > 0:
+                self._spent.append((now, before))
         if used >= 0.9 * self.per_minute:
             self._full_until = now + WINDOW_S / 4
 
@@ -119,13 +134,20 @@ class Rest:
 
     async def get(self, request: Request) -> Answer:
         """Waits for its share of the budget, asks once. Raises RestError."""
-        async with self._turn:  # in order, so that a dear request is not passed for ever by cheap ones
-            self._left_alone()
-            while (pause := self.budget.wait(request.weight, time.monotonic())) > 0:
-                await asyncio.sleep(min(pause, 1.0))
-                self._left_alone()
-            self.budget.spend(request.weight, time.monotonic())
+        if request.weight >= DEAR:
+            async with self._turn:  # in order
+                await self._share(request.weight)
+        else:
+            await self._share(request.weight)
         return await self._ask(request)
+
+    async def _share(self, weight: int) -> None:
+        """Waits for its share of the budget and spends it."""
+        self._left_alone()
+        while (pause := self.budget.wait(weight, time.monotonic())) > 0:
+            await asyncio.sleep(min(pause, 1.0))
+            self._left_alone()
+        self.budget.spend(weight, time.monotonic())
 
     def _left_alone(self) -> None:
         left = self._until - time.monotonic()
@@ -221,7 +243,7 @@ class Rest:
         why = f"HTTP {status}: {body[:200].decode('utf-8', 'replace')}"
         if status in (429, 418):
             pause = _seconds(response.headers.get("Retry-After")) or PAUSE_S
-            self._until = max(self._until, time.monotonic() + pause)
+            self._until = max(self._until, time.monotonic() + pause + MARGIN_S)
             return Limited(why, status, pause)
         if status in (451, 403):
             return Blocked(why, status)

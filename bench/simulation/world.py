@@ -19,7 +19,7 @@ from bench.simulation.recorder import Recorder
 from shared.paths import SECOND
 from shared.runner import Loop
 
-SETTLE_STEPS = 600
+SETTLE_STEPS = 1200
 """Steps within which everything must be level once the faults have ended."""
 SETTLE_NS = 150 * MS
 

@@ -16,8 +16,10 @@ from shared.rest import Answer, Blocked, Failed, Limited, Refused, RestError, Un
 from shared.venues import Adapter, Request
 
 SECOND: Final = 1_000_000_000
-MOST: Final = 4
-"""Requests at once."""
+MOST: Final = 3
+"""Requests at once: whatever of them is on its way when the venue asks for a pause counts against us."""
+MOST_PAGES: Final = 2
+"""Of those, so many may be for what is missing: whether a stream is alive must be found out meanwhile."""
 BLOCKED_NS: Final = 120 * SECOND
 AGAIN_NS: Final = 60 * SECOND
 """What is still so is said again after this long."""
@@ -40,14 +42,22 @@ class Asker:
         self.is_blocked = False
         """The venue does not serve this place, and that was said."""
         self._said_offline = -AGAIN_NS
-        self.until = 0
-        """On the monotonic clock: nothing is asked before."""
+        self.pause_until = 0
+        """On the monotonic clock: the venue wants to be left alone until then."""
+        self._network_until = 0
+        self.answered_mono = 0
+        """When the last answer came."""
         self.note = ""
         self._actions: list[Action] = []
         self.counters = {"rest_requests": 0, "rest_failures": 0}
 
-    def is_free(self, mono: int) -> bool:
-        return mono >= self.until and len(self._pending) < MOST
+    @property
+    def until(self) -> int:
+        """On the monotonic clock: nothing is asked before."""
+        return max(self.pause_until, self._network_until)
+
+    def is_free(self, mono: int, most: int = MOST) -> bool:
+        return mono >= self.until and len(self._pending) < most
 
     @property
     def is_busy(self) -> bool:
@@ -72,6 +82,7 @@ class Asker:
         handler, failure = found
         if isinstance(answer, Answer):
             self._backoff.up(mono)
+            self.answered_mono = mono
             self.note = ""
             handler(answer)
             return
@@ -83,16 +94,20 @@ class Asker:
         if isinstance(error, Refused):
             return
         if isinstance(error, Limited):
-            self.until = max(self.until, mono + int(error.retry_s * SECOND))
+            self.pause(mono + int(error.retry_s * SECOND))
             self.note = f"the venue's REST asks for a pause of {error.retry_s:.0f} s"
             if error.status is not None:
                 logger.warning(f"{self._rest_url}: {error}; nothing is asked for {error.retry_s:.0f} s")
         elif isinstance(error, Blocked):
-            self.until = max(self.until, mono + BLOCKED_NS)
+            self.pause(mono + BLOCKED_NS)
             self.blocked(error.status)
         elif isinstance(error, Unreachable | Failed):
-            self.until = max(self.until, mono + self._backoff.down(mono, self._chance()))
+            self._network_until = mono + self._backoff.down(mono, self._chance())
             self.note = f"{self._rest_url}: {error}"
+
+    def pause(self, until: int) -> None:
+        """Nothing is asked before."""
+        self.pause_until = max(self.pause_until, until)
 
     def blocked(self, status: int | None) -> None:
         """The venue does not serve this place: said once, with what may help."""
@@ -116,6 +131,8 @@ class Asker:
         logger.warning(f"{problem}: {TRYING_ON}")
 
     def online(self) -> None:
+        """A connection has come about: then the network is there, and REST need not wait to find out."""
         self._said_offline = -AGAIN_NS
+        self._network_until = 0
         if self.is_blocked:
             self.is_blocked, self.note = False, ""

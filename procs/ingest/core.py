@@ -16,12 +16,14 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
+from procs.ingest import keepsake
 from procs.ingest.actions import Action
 from procs.ingest.asker import TRYING_ON
 from procs.ingest.config import Config
 from procs.ingest.healer import Healer
 from procs.ingest.intake import Intake
 from procs.ingest.links import Link, Links
+from procs.ingest.listing import Listing
 from procs.ingest.recorder import Recorder
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
@@ -30,7 +32,7 @@ from shared import checkpoint
 from shared.events import AggTrade, Batch, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
-from shared.rest import Answer, RestError
+from shared.rest import LONGEST_PAUSE_S, Answer, Limited, RestError
 from shared.room import RECEIVING, Room
 from shared.venues import Adapter, Control
 from shared.wire import Lane, Publisher
@@ -73,7 +75,10 @@ class Ingest:
         self.links = Links(venue, base, streams, int(config.lifetime_h * 3600 * SECOND), chance)
         self.intake = Intake(self, config, venue)
         self.healer = Healer(self, config, venue, chance)
-        self.watch = Watch(self, config)
+        folder = f"journal/{topic or config.venue}"
+        self._pause_path = f"{folder}/pause.json"
+        self.listing = Listing(self, config, venue, disk, folder)
+        self.watch = Watch(self, config, venue)
         self.ended = False
         """A recording is over and everything of it was written."""
         self.paused = ""
@@ -111,7 +116,10 @@ class Ingest:
         if self.recorder.ts:
             # Whatever stood when the last life ended stands no more; a kill left nobody to say so.
             self.feed("disconnected", [], {"reason": "restarted"}, ts=self.recorder.ts)
-        self.healer.begin(mono)
+        for book in self.books.values():
+            book.begin()
+        self.listing.begin(mono)
+        self._heed_pause()
 
     def state(self) -> bytes:
         """What the first record of a segment holds."""
@@ -143,6 +151,22 @@ class Ingest:
             for symbol in symbols:
                 if symbol in self.books:
                     self.books[symbol].replay(event)
+
+    def _heed_pause(self) -> None:
+        """The venue may have asked the life before to leave it alone: asking on would earn a ban."""
+        data = keepsake.read(self._disk, self._pause_path)
+        try:
+            until, longest = msgspec.json.decode(data or b"[0,0]", type=tuple[int, int])
+        except msgspec.DecodeError:
+            return
+        left = min(until - self.wall, longest, int(LONGEST_PAUSE_S) * SECOND)
+        if left > 0:
+            logger.info(f"the venue's REST asked for a pause before the restart: {left // SECOND} s of it are left")
+            self.healer.asker.pause(self.mono + left)
+
+    def _keep_pause(self, limited: Limited) -> None:
+        wait = int(limited.retry_s * SECOND)
+        keepsake.write(self._disk, self._pause_path, msgspec.json.encode((self.wall + wait, wait)))
 
     # --- what happens ---
 
@@ -198,7 +222,7 @@ class Ingest:
     def _control(self, link: Link, said: Control, mono: int) -> None:
         if said.kind == "shutdown":
             logger.info(f"the venue will shut connection {link.number} down: replacing it")
-            self.links.replace(link, mono)
+            self.links.shut_down(link, mono)
             return
         self._actions += self.links.answered(link, said.id, said.text if said.kind == "error" else "", mono)
         if link.is_ready:
@@ -226,15 +250,17 @@ class Ingest:
     def answered(self, number: int, answer: Answer | RestError, wall: int, mono: int) -> None:
         self.wall, self.mono = wall, mono
         self.healer.asker.answered(number, answer, mono)
+        if isinstance(answer, Limited) and answer.status is not None:
+            self._keep_pause(answer)
         self._looked = mono - LOOK_NS  # what follows from it is due now
 
     # --- what is written ---
 
     def feed(self, kind: str, symbols: Sequence[str], detail: dict[str, Any], ts: int | None = None) -> None:
-        self.recorder.add(Feed(kind, self._now() if ts is None else ts, self.wall, list(symbols), detail))
+        self.recorder.add(Feed(kind, self.now() if ts is None else ts, self.wall, list(symbols), detail))
 
     def reject(self, raw: bytes, why: str, wall: int) -> None:
-        if self.recorder.reject(raw, why, self._now(), wall, self.mono):
+        if self.recorder.reject(raw, why, self.now(), wall, self.mono):
             self.flush(self.mono)
 
     def flush(self, mono: int) -> None:
@@ -252,7 +278,12 @@ class Ingest:
         # Never measured and no trade yet: the stamps of quotes that waited in vain are all there is.
         return max((e.ts for e in self.recorder.events if isinstance(e, Quote)), default=0)
 
-    def _now(self) -> int:
+    @property
+    def knows_time(self) -> bool:
+        """Whether the venue's time is known, of a recording its first moment."""
+        return self.healer.has_time if self._config.replay else self.time.known
+
+    def now(self) -> int:
         """Venue time for what happens now."""
         known = 0 if self._config.replay and not self.links.links else self._reached(self.mono)
         return max(self.recorder.ts, known) or self.healer.venue_ts or self.wall
@@ -270,11 +301,12 @@ class Ingest:
         if mono - self._looked >= LOOK_NS:
             self._looked = mono
             self.healer.turn()
+            self.listing.turn(self.healer.asker.is_free(mono))
         if mono - self._slowly >= SLOW_NS:
             self._slowly = mono
             self._watch_space()
             self.watch.turn()
-        self.links.running = self.healer.may_connect and not self.paused and not self._draining
+        self.links.running = self._may_connect and not self.paused and not self._draining
         self._actions += self.links.turn(mono)
         self._actions += self.healer.asker.take()
         if self.time.known and not self._config.replay:
@@ -292,6 +324,11 @@ class Ingest:
             self._synced = mono
         actions, self._actions = self._actions, []
         return actions
+
+    @property
+    def _may_connect(self) -> bool:
+        # The first quotes of a recording need a time.
+        return self.listing.may_connect and (self.healer.has_time or not self._config.replay)
 
     def act(self, actions: Sequence[Action]) -> None:
         self._actions += actions
@@ -381,9 +418,9 @@ class Ingest:
         if self._full:
             return "journal more than half full"
         asker = self.healer.asker
-        if self.links.is_connected or asker.is_blocked or not self.links.problem:
-            return asker.note
-        return f"{self.links.problem}: {TRYING_ON}"
+        if not self.links.is_connected and self.links.problem and not asker.is_blocked:
+            return f"{self.links.problem}: {TRYING_ON}"
+        return self.watch.note or asker.note or self.healer.note
 
     def totals(self) -> dict[str, int]:
         """All counters."""

@@ -2,7 +2,8 @@
 
 A hole is noticed when a later id arrives or the venue names a newer one; it becomes a gap when it is still there a
 second later (a little disorder is no loss). A gap ends healed, when all its ids are held, or partly unhealable: ids
-that the venue, asked three times, did not give. Only ids really in an answer count.
+that the venue's answers passed over three times, or to which its history had not come after minutes. Only ids really
+in an answer count. The newest ids are asked for first: their hours are still open.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ GRACE_NS: Final = SECOND
 TRIES: Final = 3
 WAITS_NS: Final = (0, 3 * SECOND, 15 * SECOND)
 """Before each try: the venue's own history may lag behind its stream."""
+LAGS_NS: Final = tuple(seconds * SECOND for seconds in (3, 10, 20, 30))
+"""Waits where an answer ended before what is missing: that says nothing of it, only that it is not there yet."""
 PAGE: Final = 1000
 MOST_INTERVALS: Final = 20_000
 """Intervals kept; the oldest are forgotten first (futures ids have holes without end)."""
@@ -36,6 +39,9 @@ class Gap(msgspec.Struct):
     missing: int
     fetched: int = 0
     tries: int = 0
+    """Answers that passed over what is missing."""
+    lags: int = 0
+    """Answers that ended before it, one after another."""
     next_mono: int = 0
     cursor: int | None = None
     """Where the walk over aggregates goes on."""
@@ -158,18 +164,42 @@ class Tracker:
     # --- healing ---
 
     def due(self, mono: int) -> Gap | None:
-        """The gap to ask about now, the oldest ids first."""
+        """The gap to ask about now, the newest ids first."""
         ready = [gap for gap in self.gaps if gap.next_mono <= mono]
-        return min(ready, key=lambda gap: gap.first, default=None)
+        return max(ready, key=lambda gap: gap.first, default=None)
 
     def page(self, gap: Gap) -> tuple[int, int] | None:
-        """First missing id of a gap and the last id worth asking for with it; None where nothing is missing."""
+        """First and last id of the newest page that is worth asking for; None where nothing is missing."""
         holes = self.holes(gap)
         if not holes:
             return None
-        first = holes[0][0]
-        reach = first + PAGE - 1
-        last = max(min(other.last, reach) for other in self.gaps if other.first <= reach and other.last >= first)
+        first = last = holes[-1][1]
+        low = last - PAGE + 1
+        for other in self.gaps:
+            if other.first <= last and other.last >= low:
+                first = min([first, *(max(begin, low) for begin, end in self.holes(other) if end >= low)])
+        return first, last
+
+    @property
+    def missing(self) -> int:
+        """How many ids are missing and neither given up nor left to the venue's daily archive."""
+        noticed = sum(last - first + 1 for first, last, _ in self._holes)
+        return noticed + sum(last - first + 1 for gap in self.gaps for first, last in self.holes(gap))
+
+    @property
+    def pages(self) -> int:
+        """How many answers they take at most."""
+        return sum(-(-sum(last - first + 1 for first, last in self.holes(gap)) // PAGE) for gap in self.gaps)
+
+    def leave(self, gap: Gap, until: int) -> tuple[int, int] | None:
+        """The ids of a gap below `until` are somebody else's to heal; returns what was left."""
+        first, last = gap.first, min(gap.last, until - 1)
+        if last < first:
+            return None
+        self.gone.add_range(first, last)
+        gap.first = last + 1
+        if gap.first > gap.last:
+            self.gaps.remove(gap)
         return first, last
 
     def holes(self, gap: Gap) -> list[tuple[int, int]]:
@@ -187,6 +217,7 @@ class Tracker:
         for gap in self.gaps:
             if gap.first <= first <= gap.last:
                 gap.fetched += count
+                gap.lags = 0
 
     def settle(self) -> list[Gap]:
         """Takes out the gaps of which nothing is missing any more."""
@@ -199,20 +230,41 @@ class Tracker:
         ids given up.
         """
         given_up: list[tuple[int, int]] = []
-        for gap in self.gaps:
-            left = [(max(first, asked), min(last, reach)) for first, last in self.holes(gap)]
-            left = [(first, last) for first, last in left if first <= last]
-            if not left:
-                continue
+        for gap, left in self._left(asked, reach, mono):
             gap.tries += 1
             if gap.tries < TRIES:
                 gap.next_mono = mono + WAITS_NS[gap.tries]
                 continue
-            for first, last in left:
-                self.gone.add_range(first, last)
-                given_up.append((first, last))
+            given_up += self._give_up(left)
             gap.tries = 0  # what lies behind this page has its own tries
         return given_up
+
+    def lagged(self, first: int, last: int, mono: int) -> list[tuple[int, int]]:
+        """An answer brought nothing and ended before the ids `first` to `last`. Returns the ids given up."""
+        given_up: list[tuple[int, int]] = []
+        for gap, left in self._left(first, last, mono):
+            if gap.lags < len(LAGS_NS):
+                gap.next_mono = mono + LAGS_NS[gap.lags]
+                gap.lags += 1
+                continue
+            given_up += self._give_up(left)
+            gap.lags = 0
+        return given_up
+
+    def _left(self, first: int, last: int, mono: int) -> list[tuple[Gap, list[tuple[int, int]]]]:
+        """What is missing between two ids, by the gaps whose turn it is: one that waits was not meant."""
+        found = []
+        for gap in self.gaps:
+            left = [(max(begin, first), min(end, last)) for begin, end in self.holes(gap)]
+            left = [(begin, end) for begin, end in left if begin <= end]
+            if left and gap.next_mono <= mono:
+                found.append((gap, left))
+        return found
+
+    def _give_up(self, left: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        for first, last in left:
+            self.gone.add_range(first, last)
+        return left
 
     # --- state ---
 
@@ -242,8 +294,9 @@ class Tracker:
 
     def adopt(self, intervals: Iterable[Sequence[int]], ts: int) -> None:
         """Ids that somebody else knows to be held; what lies between them was given up or will be found again."""
-        self.held = Ids.from_intervals(intervals)
-        self.top_ts = ts
+        for first, last in intervals:
+            self.held.add_range(first, last)
+        self.top_ts = max(self.top_ts, ts)
         top = self.held.highest
         self._next = -1 if top is None else top + 1
         self._stirred = True

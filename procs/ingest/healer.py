@@ -1,7 +1,6 @@
-"""Everything ingest asks the venue over REST: what time it is, which symbols there are, the newest ids, what is
-missing.
+"""What ingest asks the venue over REST: what time it is, the newest ids, what is missing.
 
-Healing asks for the lowest missing ids first, a page at a time, one request a symbol. On spot a page is trades by id.
+Healing asks for the newest missing ids first, a page at a time, one request a symbol. On spot a page is trades by id.
 Where raw history is not to be had (futures), the newest trades are tried, then aggregates that lie wholly inside the
 gap: one that reaches into what is held would be counted twice or not at all.
 """
@@ -15,29 +14,30 @@ from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 
-from procs.ingest.asker import Asker
+from procs.ingest.asker import MOST_PAGES, Asker
 from procs.ingest.config import Config
 from procs.ingest.gaps import PAGE, Gap, Tracker
 from procs.ingest.links import Link
 from procs.ingest.symbols import Book
+from shared import paths
 from shared.events import AggTrade, Trade
 from shared.rest import Answer, Refused, RestError
-from shared.topology import nearest
-from shared.venues import MAX_ID, Adapter, Instrument, Reject, Request
+from shared.venues import Adapter, Reject, Request
 
 if TYPE_CHECKING:
     from procs.ingest.core import Ingest
 
 SECOND: Final = 1_000_000_000
 MEASURE_NS: Final = 300 * SECOND
-PROBE_NS: Final = 60 * SECOND
-WAIT_NS: Final = 5 * SECOND
-"""The venue is given this long to say which symbols it has before anything is connected."""
 SPAN_NS: Final = 3300 * SECOND
 """Aggregates of at most an hour may be asked for by time."""
 SAY_NS: Final = 10 * SECOND
 CLOCK_NS: Final = 60 * SECOND
 """A clock further off is worth a word."""
+DAILY_IDS: Final = 100_000
+"""So many ids of days before yesterday are left to the venue's daily archive: they cost a minute's weight by REST."""
+WORTH_SAYING: Final = 20
+"""Pages from which people are told how long healing will take."""
 
 
 class Healer:
@@ -52,34 +52,18 @@ class Healer:
         self._healing: set[tuple[str, str]] = set()
         self._measured = -MEASURE_NS
         self._measurements = 0
-        self._begun = 0
         self._subscribed: set[int] = set()
-        self._checked = self._checking = self._has_time = self._said_clock = False
+        self._said_clock = False
         self._no_history = False
-        self._warned = False
         self._unsaid: dict[str, int] = {}
         self._said = -SAY_NS
-        self.unknown: list[str] = []
-        """Symbols the venue does not have, with suggestions: found before anything was connected, they end the
-        process.
-        """
-        self.weight_per_min = venue.limits.weight_per_min
+        self.has_time = False
+        """The venue has said what time it is, or cannot say it."""
         self.venue_ts = 0
         """What the venue said last when asked for the time."""
-        self.counters = {"gaps": 0, "healed_ids": 0, "unhealable_ids": 0}
-
-    # --- start ---
-
-    def begin(self, mono: int) -> None:
-        self._begun = mono
-
-    @property
-    def may_connect(self) -> bool:
-        if self.unknown:
-            return False
-        if self._config.replay and not self._has_time:  # the first quotes of a recording need a time
-            return False
-        return self._checked or self._ingest.mono - self._begun > WAIT_NS
+        self._work = (0, 0)
+        self._weighed = 0
+        self.counters = dict.fromkeys(("ids_missing", "ids_daily", "gaps", "healed_ids", "unhealable_ids"), 0)
 
     def turn(self) -> None:
         """Everything that is due."""
@@ -87,17 +71,14 @@ class Healer:
         if self._free() and mono - self._measured >= (MEASURE_NS if self._measurements > 1 else SECOND):
             self._measured = mono
             self.asker.ask(self._venue.ask_time(), self._time, self._no_time)
-        if self._free() and not self._checked and not self._checking:
-            self._check(self._config.symbols)
-        if not self._checked and not self._warned and mono - self._begun > WAIT_NS:
-            self._warned = True
-            logger.warning("the venue could not be asked which symbols it has: checked as soon as it answers")
         self._look(mono)
         self._say_gaps(mono)
-        self._ask_about_gaps(mono)
-        self._ask_about_quiet(mono)
         while self._probes and self._free():
             self._probe(self._probes.popleft())
+        self._ask_about_gaps(mono)
+        if mono - self._weighed >= SECOND:
+            self._weighed = mono
+            self._weigh()
 
     def _free(self) -> bool:
         return self.asker.is_free(self._ingest.mono)
@@ -110,7 +91,7 @@ class Healer:
         except Reject as why:
             logger.warning(f"the venue's time: {why}")
             return
-        self._has_time = True
+        self.has_time = True
         self._measurements += 1
         self.venue_ts = venue
         self._ingest.time.measure(venue, answer.asked_mono, answer.had_mono)
@@ -133,7 +114,7 @@ class Healer:
     def _no_time(self, error: RestError) -> None:
         self._measured = min(self._measured, self._ingest.mono - MEASURE_NS + 5 * SECOND)
         if isinstance(error, Refused):
-            self._has_time = True  # a server without that question: go on without
+            self.has_time = True  # a server without that question: go on without
 
     def measure_again(self) -> None:
         self._measured = -MEASURE_NS
@@ -144,59 +125,13 @@ class Healer:
         self._measurements = 0
         self._subscribed.clear()
 
-    # --- symbols ---
-
-    def _check(self, symbols: list[str]) -> None:
-        self._checking = True
-        request = self._venue.ask_instruments(symbols)
-        self.asker.ask(request, self._instruments, partial(self._no_instruments, len(symbols) > 0))
-
-    def _no_instruments(self, named: bool, error: RestError) -> None:
-        self._checking = False
-        if isinstance(error, Refused):
-            if named:
-                self._check([])  # one of the names is unknown: the whole list tells which
-            else:
-                self._checked = True
-                logger.warning(f"the venue does not say which symbols it has ({error}): they are not checked")
-
-    def _instruments(self, answer: Answer) -> None:
-        self._checking = False
-        try:
-            found, weight = self._venue.parse_instruments(answer.body)
-        except Reject as why:
-            self._checked = True
-            logger.warning(f"the venue's list of symbols: {why}")
-            return None
-        self.weight_per_min = weight or self.weight_per_min
-        known = {instrument.symbol: instrument for instrument in found}
-        missing = [symbol for symbol in self._config.symbols if symbol not in known]
-        if missing and set(known) <= set(self._config.symbols):
-            return self._check([])  # what came is what was named: suggestions need all of them
-        self._checked = True
-        self._say_status([known[symbol] for symbol in self._config.symbols if symbol in known])
-        if not missing:
-            return None
-        texts = [f"{self._venue.name} has no {symbol}{nearest(symbol, known)}" for symbol in missing]
-        if self._ingest.links.running:
-            logger.error("; ".join(texts) + "; dropped")
-            self._ingest.links.forget(missing)
-        else:
-            self.unknown = texts
-        return None
-
-    def _say_status(self, instruments: list[Instrument]) -> None:
-        halted = [f"{i.symbol} ({i.status})" for i in instruments if i.status not in ("", "TRADING")]
-        if halted:
-            logger.warning(f"not trading at the moment: {', '.join(halted)}")
-
     # --- newest ids ---
 
     def subscribed(self, link: Link) -> None:
         """A connection delivers: what was missed before it did is asked for."""
         if link.number not in self._subscribed:
             self._subscribed.add(link.number)
-            link.ready_ts = self._ingest.moment(self._ingest.mono, link)
+            link.ready = self._ingest.mono
             self.probe(symbol for symbol, kind in link.streams if kind != "quote")
 
     def probe_all(self) -> None:
@@ -205,18 +140,8 @@ class Healer:
     def probe(self, symbols: Iterable[str]) -> None:
         waiting = set(self._probes)
         for symbol in dict.fromkeys(symbols):
-            book = self._ingest.books[symbol]
-            if symbol not in waiting and book.trackers and symbol in self._config.symbols:
+            if symbol not in waiting and symbol in self._config.symbols:
                 self._probes.append(symbol)
-
-    def _ask_about_quiet(self, mono: int) -> None:
-        if not self._ingest.links.is_connected:
-            return
-        for symbol in self._config.symbols:
-            book = self._ingest.books[symbol]
-            if book.trackers and mono - max(book.traded, book.probed) >= PROBE_NS:
-                book.probed = mono
-                self.probe([symbol])
 
     def _probe(self, symbol: str) -> None:
         book = self._ingest.books[symbol]
@@ -231,11 +156,7 @@ class Healer:
             return
         if newest is None:
             return
-        book.newest_ts = max(book.newest_ts, newest.ts)
-        if "trade" in book.trackers:
-            book.trades.told(newest.trade_id, newest.ts)
-        if "agg_trade" in book.trackers and newest.agg_id is not None:
-            book.aggregates.told(newest.agg_id, newest.ts)
+        book.told(newest.trade_id, newest.agg_id, newest.ts)
 
     def _no_newest(self, book: Book, error: RestError) -> None:
         if not isinstance(error, Refused):
@@ -250,7 +171,6 @@ class Healer:
                     continue
                 for gap in tracker.look(mono):
                     self.counters["gaps"] += 1
-                    book.note_gap(gap, tracker, mono)
                     detail = {"stream": kind, "first_id": gap.first, "last_id": gap.last, "missing": gap.missing}
                     self._ingest.feed("gap", [book.symbol], {**detail, "from_ts": gap.start, "to_ts": gap.end})
                     self._unsaid[book.symbol] = self._unsaid.get(book.symbol, 0) + gap.missing
@@ -283,7 +203,7 @@ class Healer:
                     if gap is not None:
                         waiting.append((gap.next_mono, book.symbol, kind))
         for _, symbol, kind in sorted(waiting):
-            if not self._free():
+            if not self.asker.is_free(mono, MOST_PAGES):
                 return
             book = self._ingest.books[symbol]
             tracker = book.trackers[kind]
@@ -295,15 +215,18 @@ class Healer:
         page = tracker.page(gap)
         if page is None:
             return
+        if self._is_for_daily(kind, tracker, gap):
+            self._ask_where_to_cut(book, kind, tracker, gap)
+            return
         first, last = page
         symbol = book.symbol
         history = self._venue.ask_trades(symbol, first, last - first + 1) if not self._no_history else None
         recent = self._venue.ask_recent(symbol)
         if kind == "agg_trade":
             request = self._venue.ask_aggregates(symbol, first, None, None)
-            self._fetch(book, kind, gap, request, partial(self._aggregates_by_id, book, tracker, gap, first))
+            self._fetch(book, kind, gap, request, partial(self._aggregates_by_id, book, tracker, page))
         elif history is not None:
-            self._fetch(book, kind, gap, history, partial(self._history, book, tracker, gap, first))
+            self._fetch(book, kind, gap, history, partial(self._history, book, tracker, page))
         elif recent is not None and "recent" not in gap.exhausted:
             self._fetch(book, kind, gap, recent, partial(self._recent, book, tracker, gap))
         elif self._venue.ids_have_holes and "aggregates" not in gap.exhausted:
@@ -311,7 +234,7 @@ class Healer:
             request = self._venue.ask_aggregates(symbol, gap.cursor, gap.start, end)
             self._fetch(book, kind, gap, request, partial(self._aggregates_by_time, book, tracker, gap, end))
         else:
-            self._tried(book, kind, tracker, gap, gap.first, gap.last, "no REST endpoint serves them any more")
+            self._tried(book, kind, tracker, gap.first, gap.last, "no REST endpoint serves them any more")
 
     def _fetch(self, book: Book, kind: str, gap: Gap, request: Request, handler: Callable[[Answer], None]) -> None:
         key = (book.symbol, kind)
@@ -324,7 +247,7 @@ class Healer:
             except Reject as why:
                 logger.warning(f"{book.symbol}: an answer that should have healed: {why}")
                 tracker = book.trackers[kind]
-                self._tried(book, kind, tracker, gap, gap.first, gap.last, "the venue's answers make no sense")
+                self._tried(book, kind, tracker, gap.first, gap.last, "the venue's answers make no sense")
 
         def failed(error: RestError) -> None:
             self._healing.discard(key)
@@ -336,38 +259,51 @@ class Healer:
                 logger.warning(f"this address serves no history ({error}): only the newest trades can be healed")
                 return
             tracker = book.trackers[kind]
-            self._tried(book, kind, tracker, gap, gap.first, gap.last, f"the venue refuses: {error}")
+            self._tried(book, kind, tracker, gap.first, gap.last, f"the venue refuses: {error}")
 
         self.asker.ask(request, had, failed)
 
-    def _history(self, book: Book, tracker: Tracker, gap: Gap, first: int, answer: Answer) -> None:
+    def _history(self, book: Book, tracker: Tracker, page: tuple[int, int], answer: Answer) -> None:
         rows = self._venue.parse_trades(answer.body, book.symbol, answer.had_wall)
-        self._take_trades(book, tracker, rows)
-        # An answer says nothing of what lies behind its last row; an empty one says that there is nothing more.
-        reach = max((row.trade_id for row in rows), default=MAX_ID)
-        self._tried(book, "trade", tracker, gap, first, reach, "not in the venue's history")
+        brought = self._take_trades(book, tracker, rows)
+        self._answered(book, "trade", tracker, page, [row.trade_id for row in rows], brought)
+
+    def _answered(
+        self, book: Book, kind: str, tracker: Tracker, page: tuple[int, int], ids: list[int], brought: int
+    ) -> None:
+        """What an answer passed over is not there; of what lies behind its last row it says nothing."""
+        first, last = page
+        reach = max(ids, default=first - 1)
+        self._tried(book, kind, tracker, first, min(reach, last), "not in the venue's history")
+        if reach < last and not brought:
+            why = "the venue's history has not come to them"
+            self._given_up(book, kind, tracker.lagged(max(first, reach + 1), last, self._ingest.mono), why)
 
     def _recent(self, book: Book, tracker: Tracker, gap: Gap, answer: Answer) -> None:
         rows = self._venue.parse_trades(answer.body, book.symbol, answer.had_wall)
         self._take_trades(book, tracker, rows)
         gap.exhausted |= {"recent"}
 
-    def _take_trades(self, book: Book, tracker: Tracker, rows: list[Trade]) -> None:
+    def _take_trades(self, book: Book, tracker: Tracker, rows: list[Trade]) -> int:
+        brought = 0
         for row in rows:
             if tracker.wanted(row.trade_id):
                 tracker.fetched(row.trade_id)
                 tracker.take(row.trade_id, row.ts)
                 self._ingest.recorder.add(row)
+                brought += 1
+        return brought
 
-    def _aggregates_by_id(self, book: Book, tracker: Tracker, gap: Gap, first: int, answer: Answer) -> None:
+    def _aggregates_by_id(self, book: Book, tracker: Tracker, page: tuple[int, int], answer: Answer) -> None:
         rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
+        brought = 0
         for row in rows:
             if tracker.wanted(row.agg_id):
                 tracker.fetched(row.agg_id)
                 tracker.take(row.agg_id, row.ts)
                 self._ingest.recorder.add(row)
-        reach = max((row.agg_id for row in rows), default=MAX_ID)
-        self._tried(book, "agg_trade", tracker, gap, first, reach, "not in the venue's history")
+                brought += 1
+        self._answered(book, "agg_trade", tracker, page, [row.agg_id for row in rows], brought)
 
     def _aggregates_by_time(self, book: Book, tracker: Tracker, gap: Gap, end: int, answer: Answer) -> None:
         """One page of the walk through the gap's span of time."""
@@ -386,18 +322,84 @@ class Healer:
         else:
             gap.cursor = None
             why = "not in the venue's aggregates, or in one whose other trades are held"
-            self._tried(book, "trade", tracker, gap, gap.first, gap.last, why)
+            self._tried(book, "trade", tracker, gap.first, gap.last, why)
 
     def _fills(self, tracker: Tracker, gap: Gap, row: AggTrade) -> bool:
         inside = gap.first <= row.first_trade_id and row.last_trade_id <= gap.last
         return inside and not tracker.held.overlaps(row.first_trade_id, row.last_trade_id)
 
-    def _tried(self, book: Book, kind: str, tracker: Tracker, gap: Gap, first: int, reach: int, why: str) -> None:
-        for begin, end in tracker.tried(first, reach, self._ingest.mono):
+    def _tried(self, book: Book, kind: str, tracker: Tracker, first: int, reach: int, why: str) -> None:
+        self._given_up(book, kind, tracker.tried(first, reach, self._ingest.mono), why)
+
+    def _given_up(self, book: Book, kind: str, ranges: list[tuple[int, int]], why: str) -> None:
+        for begin, end in ranges:
             self.counters["unhealable_ids"] += end - begin + 1
             detail = {"stream": kind, "first_id": begin, "last_id": end, "reason": why}
             self._ingest.feed("unhealable", [book.symbol], detail)
             logger.warning(f"{book.symbol}: {kind} ids {begin} to {end} cannot be healed: {why}")
+
+    # --- what the daily archive is for ---
+
+    def _is_for_daily(self, kind: str, tracker: Tracker, gap: Gap) -> bool:
+        """Whether much of a gap may be of days whose file the venue has published."""
+        if self._venue.daily is None or kind not in self._venue.daily.folders or self._config.replay:
+            return False
+        is_old = 0 < gap.start < self._yesterday() and "daily" not in gap.exhausted
+        return is_old and sum(last - first + 1 for first, last in tracker.holes(gap)) >= DAILY_IDS
+
+    def _yesterday(self) -> int:
+        """When yesterday began at the venue."""
+        now = self._ingest.now()
+        return now - now % paths.DAY - paths.DAY
+
+    def _ask_where_to_cut(self, book: Book, kind: str, tracker: Tracker, gap: Gap) -> None:
+        """The first id of yesterday: what is before it comes from the daily files."""
+        yesterday = self._yesterday()
+        if gap.end and gap.end < yesterday:
+            self._leave(book, kind, tracker, gap, gap.last + 1)
+            return
+
+        def had(answer: Answer) -> None:
+            gap.exhausted |= {"daily"}  # asked once
+            rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
+            if rows:
+                ids = [row.first_trade_id if kind == "trade" else row.agg_id for row in rows]
+                self._leave(book, kind, tracker, gap, min(ids))
+
+        request = self._venue.ask_aggregates(book.symbol, None, yesterday, yesterday + SPAN_NS)
+        self._fetch(book, kind, gap, request, had)
+
+    def _leave(self, book: Book, kind: str, tracker: Tracker, gap: Gap, until: int) -> None:
+        left = tracker.leave(gap, until)
+        if left is None:
+            return
+        first, last = left
+        count = last - first + 1
+        self.counters["ids_daily"] += count
+        detail = {"stream": kind, "first_id": first, "last_id": last, "missing": count, "plan": "daily archive"}
+        self._ingest.feed("gap", [book.symbol], {**detail, "from_ts": gap.start, "to_ts": gap.end})
+        logger.warning(f"{book.symbol}: {count} {kind} ids of days before yesterday are left to the daily archive")
+
+    def _weigh(self) -> None:
+        """How much is missing, and in how many answers at most."""
+        trackers = [t for book in self._ingest.books.values() for t in book.trackers.values() if not t.is_quiet]
+        self.counters["ids_missing"] = sum(tracker.missing for tracker in trackers)
+        symbol = self._config.symbols[0]
+        by_id = self._venue.ask_trades(symbol, 0, PAGE)
+        request = by_id or self._venue.ask_aggregates(symbol, 0, None, None)
+        pages = sum(tracker.pages for tracker in trackers)
+        self._work = pages, pages * request.weight
+
+    @property
+    def note(self) -> str:
+        """How long healing will take, where that is worth a word."""
+        pages, weight = self._work
+        if pages < WORTH_SAYING:
+            left = self.counters["ids_daily"]
+            return f"{left} ids of days before yesterday come from the daily archive" if left else ""
+        minutes = weight / max(1, self._ingest.listing.weight_per_min // 2)
+        missing = self.counters["ids_missing"]
+        return f"{missing} ids missing: {pages} pages, weight {weight}, about {max(1, round(minutes))} min"
 
     @property
     def is_busy(self) -> bool:

@@ -75,7 +75,11 @@ class Intake:
                 self._heed(link, event.ts, event.ts_sent, mono)
             elif not self._stamp(link, event, estimate, mono):
                 return False
-            is_new = self._books[event.symbol].is_new_quote(event.update_id)
+            book = self._books[event.symbol]
+            book.quoted = mono
+            is_new = book.is_new_quote(event.update_id)
+            if self._replay and is_new:
+                is_new = not book.is_old_quote(event.update_id)
         elif type(event) is Trade:
             self._heed(link, event.ts, event.ts_sent, mono)
             book = self._books[event.symbol]
@@ -85,7 +89,7 @@ class Intake:
             self._heed(link, event.ts, event.ts_sent, mono)
             book = self._books[event.symbol]
             is_new = book.aggregates.take(event.agg_id, event.ts)
-            book.traded = mono
+            book.aggregated = mono
         else:
             self.controls.append((link, event))  # type: ignore[arg-type]
             return False
@@ -129,6 +133,8 @@ class Intake:
         if self._replay:
             link.high = max(link.high, ts)
         for quote in early:
-            if ts and self._books[quote.symbol].is_new_quote(quote.update_id):
+            book = self._books[quote.symbol]
+            is_old = self._replay and book.is_old_quote(quote.update_id)
+            if ts and book.is_new_quote(quote.update_id) and not is_old:
                 quote.ts = ts if self._replay else max(ts, self._recorder.ts)
                 self._recorder.add(quote)

@@ -15,6 +15,7 @@ import msgspec
 from loguru import logger
 
 from procs.ingest.actions import Action, Close, Connect, Send
+from procs.ingest.rhythm import Rhythm
 from shared.backoff import Backoff
 from shared.events import Quote
 from shared.venues import Adapter
@@ -28,6 +29,8 @@ ACK_NS: Final = 10 * SECOND
 STEADY_NS: Final = 5 * SECOND
 STEADY_ATTEMPT: Final = 3
 """What delivered for five seconds and broke is tried again within 4 s: quotes missed meanwhile are lost for good."""
+PATIENT_NS: Final = 15 * SECOND
+"""Never longer between two tries: every second without a connection costs its quotes."""
 SLOW_NS: Final = 60 * SECOND
 """Between tries where the venue does not serve this place."""
 WINDOW_NS: Final = 300 * SECOND
@@ -50,8 +53,10 @@ class Link(msgspec.Struct, eq=False):
     send_at: int = 0
     unseen: set[str] = set()
     """Kinds of stream of which nothing has come yet."""
-    ready_ts: int = 0
-    """Venue time when everything was subscribed to; 0 where unknown."""
+    ready: int = 0
+    """When everything was subscribed to, on the monotonic clock; 0 while it is not."""
+    is_doomed: bool = False
+    """The venue has announced its end."""
     data_mono: int = 0
     high: int = 0
     """Highest believable venue time that came over it; 0 while none did."""
@@ -83,7 +88,12 @@ class Slot(msgspec.Struct, eq=False):
     """When to connect, where nothing is connected."""
     replace_at: int = 0
     """When the current link is old; 0 while there is none."""
-    backoff: Backoff = msgspec.field(default_factory=Backoff)
+    backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(most_ns=PATIENT_NS))
+    rhythm: Rhythm = msgspec.field(default_factory=Rhythm)
+    asked: int = 0
+    """When somebody was asked whether its silence is one of the market …"""
+    ask_wait: int = 0
+    """… and how long until that is asked again."""
     ended: bool = False
     """A recording is over here."""
     fresh: bool = True
@@ -199,6 +209,8 @@ class Links:
         if old is not None:
             slot.retiring.append((mono + OVERLAP_NS, old))
         self._age(slot, mono)
+        if slot.current is not None and slot.current.is_doomed:
+            slot.replace_at = mono
 
     def _age(self, slot: Slot, mono: int) -> None:
         # Staggered by chance, so that not all connections of a source are replaced at once.
@@ -280,6 +292,11 @@ class Links:
         return []
 
     # --- decisions of others ---
+
+    def shut_down(self, link: Link, mono: int) -> None:
+        """The venue has announced the end of a connection, perhaps of one that has just been opened."""
+        link.is_doomed = True
+        self.replace(link, mono)
 
     def replace(self, link: Link, mono: int) -> None:
         """A new connection, and then the end of this one."""

@@ -1,7 +1,8 @@
 """The sockets around the core: opens what it wants opened, carries frames and answers in, beats, and leaves when asked.
 
 Everything runs in one asyncio loop and every call of the core is made from its callbacks, one after the other. Frames
-of one socket read share one receive time; what comes within `gather_ms` becomes one record.
+of one socket read share one receive time. What comes after a lull is written at once; what comes within `gather_ms` of
+the record before is gathered into the next one.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Shell:
         self._reads: list[_Read] = []
         self._waiting = 0
         self._gathering = False
+        self._taken = 0.0
         self._over: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
@@ -105,7 +107,7 @@ class Shell:
     def _turn(self) -> None:
         self._take()
         self._obey(self.core.turn(time.time_ns(), time.monotonic_ns()))
-        unknown = self.core.healer.unknown
+        unknown = self.core.listing.unknown
         if unknown:
             path = f"sources.{self._setting.name}.symbols"
             raise ConfigError([Fault(path, text) for text in unknown])
@@ -119,6 +121,7 @@ class Shell:
         beat = self._setting.heart.beat
         beat.counters = self.core.totals()
         beat.ts = self.core.recorder.ts
+        beat.given = {self._setting.name: self.core.recorder.writer.last}
         beat.note = self.core.note
         self._setting.heart.send()
 
@@ -150,11 +153,16 @@ class Shell:
             loop.call_soon(self._guard, self._take)
         elif not self._gathering:
             self._gathering = True
-            loop.call_later(self._config.gather_ms / 1000, self._guard, self._take)
+            wait = self._taken + self._config.gather_ms / 1000 - loop.time()
+            if wait > 0:
+                loop.call_later(wait, self._guard, self._take)
+            else:
+                loop.call_soon(self._guard, self._take)
 
     def _take(self) -> None:
         """Hands over what was read, as one record."""
         self._gathering = False
+        self._taken = asyncio.get_running_loop().time()
         reads, self._reads, self._waiting = self._reads, [], 0
         for read in reads:
             self.core.frames(read.link, read.frames, read.wall, read.mono)
@@ -229,7 +237,7 @@ class Shell:
         except RestError as error:
             answer = error
         self.core.answered(wish.number, answer, time.time_ns(), time.monotonic_ns())
-        self._rest.budget.per_minute = self.core.healer.weight_per_min
+        self._rest.budget.per_minute = self.core.listing.weight_per_min
         self._guard(self._turn)
 
     # --- the end ---

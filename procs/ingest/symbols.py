@@ -1,12 +1,13 @@
-"""What is remembered of one symbol: its ids, and the quotes seen last."""
+"""What is remembered of one symbol: its ids, the quotes seen last, and when what came."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
 
-from procs.ingest.gaps import SECOND, Gap, Tracker
+from procs.ingest.gaps import Tracker
 from shared.events import AggTrade, Event, Feed, Quote, Trade
+from shared.ids import Ids
 
 RECENT: Final = 512
 """Update ids remembered are between this many and twice as many."""
@@ -21,12 +22,12 @@ class Book:
         self.symbol = symbol
         self.trades = Tracker()
         self.aggregates = Tracker()
-        self.traded = 0
-        """When the last trade came, on the monotonic clock."""
+        self.traded = self.aggregated = self.quoted = 0
+        """When the last of each came over a stream, on the monotonic clock."""
+        self.newest_id = -1
+        """The newest trade there is, by the venue's own word; -1 where it was never asked."""
         self.newest_ts = 0
-        """Venue time of the newest trade, by its own word."""
-        self.strikes = 0
-        """How often trades were missing at the end, while the stream was thought to flow."""
+        """Its venue time."""
         self.probed = 0
         """When the venue was last asked for its newest id."""
         self.trackers = {
@@ -34,6 +35,8 @@ class Book:
         }
         self._young: set[int] = set()
         self._old: set[int] = set()
+        self._span: list[int] = []  # lowest and highest update id of this life
+        self._played = Ids()  # update ids from the lowest to the highest of each life before
 
     def is_new_quote(self, update_id: int) -> bool:
         """Two connections that overlap bring the same quotes; a late one that nobody brought yet is kept."""
@@ -41,15 +44,49 @@ class Book:
         if update_id in young or update_id in self._old:
             return False
         young.add(update_id)
+        if not self._span:
+            self._span = [update_id, update_id]
+        elif update_id > self._span[1]:
+            self._span[1] = update_id
+        elif update_id < self._span[0]:
+            self._span[0] = update_id
         if len(young) >= RECENT:
             self._old, self._young = young, set()
         return True
 
-    def note_gap(self, gap: Gap, tracker: Tracker, mono: int) -> None:
-        """A gap behind the newest id held, where nothing has come for a while: the stream may be dead."""
-        highest = tracker.held.highest
-        if highest is not None and gap.first > highest and mono - self.traded > 30 * SECOND:
-            self.strikes += 1
+    def is_old_quote(self, update_id: int) -> bool:
+        """Whether a life before heard the recording of which this is a part: what is played again is not new."""
+        return self._played.holds(update_id)
+
+    def begin(self) -> None:
+        """A new life: what is known until now came in lives before."""
+        self._played = self._spans()
+        self._span = []
+
+    def _spans(self) -> Ids:
+        spans = self._played.intervals
+        return Ids.from_intervals([*spans, self._span] if self._span else spans)
+
+    def heard(self, kind: str) -> int:
+        """When a stream of this symbol brought something last, on the monotonic clock."""
+        return self.quoted if kind == "quote" else self.traded if kind == "trade" else self.aggregated
+
+    def told(self, trade_id: int, agg_id: int | None, ts: int) -> None:
+        """The venue was asked for its newest trade."""
+        if trade_id > self.newest_id:
+            self.newest_id, self.newest_ts = trade_id, max(ts, self.newest_ts)
+        if "trade" in self.trackers:
+            self.trades.told(trade_id, ts)
+        if "agg_trade" in self.trackers and agg_id is not None:
+            self.aggregates.told(agg_id, ts)
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        """Id and venue time of the newest trade anybody has spoken of."""
+        highest = self.trades.held.highest
+        if highest is not None and highest > self.newest_id:
+            return highest, self.trades.top_ts
+        return self.newest_id, self.newest_ts
 
     def replay(self, event: Event) -> None:
         """An event that the journal holds."""
@@ -69,7 +106,8 @@ class Book:
         elif isinstance(event, Feed) and "first_id" in event.detail:
             tracker = self.trackers.get(str(event.detail.get("stream", "trade")))
             first, last = event.detail["first_id"], event.detail["last_id"]
-            if tracker is not None and event.kind == "unhealable":
+            is_left = event.kind == "gap" and "plan" in event.detail
+            if tracker is not None and (event.kind == "unhealable" or is_left):
                 tracker.gone.add_range(first, last)
             elif tracker is not None and event.kind == "gap":
                 tracker.reopen(first, last, event.detail.get("from_ts", 0), event.detail.get("to_ts", 0))
@@ -78,9 +116,13 @@ class Book:
 
     def state(self) -> dict[str, Any]:
         recent = sorted(self._young | self._old)[-KEPT:]
-        return {"trade": self.trades.state(), "agg_trade": self.aggregates.state(), "quotes": recent}
+        spans = self._spans()
+        spans.forget_oldest(KEPT)
+        trackers = {"trade": self.trades.state(), "agg_trade": self.aggregates.state()}
+        return {**trackers, "quotes": recent, "played": spans.intervals}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.trades.restore(state["trade"])
         self.aggregates.restore(state["agg_trade"])
         self._young = set(state["quotes"])
+        self._played = Ids.from_intervals(state.get("played", []))

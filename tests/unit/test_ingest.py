@@ -350,13 +350,14 @@ def test_what_was_missed_while_killed_is_found(desk: Desk) -> None:
     assert sorted(ids(desk)) == list(range(1000, 1101))
 
 
-def test_a_symbol_gone_quiet_is_asked_about_every_minute_and_no_gap(desk: Desk) -> None:
+def test_a_symbol_gone_quiet_is_asked_about_within_a_minute_and_no_gap(desk: Desk) -> None:
     before = len(desk.asked("aggTrades"))
     for update in range(600):
         desk.run(0.5)
         desk.bring(desk.market.quote(10 + update))
-    assert 4 <= len(desk.asked("aggTrades")) - before <= 6
+    assert 6 <= len(desk.asked("aggTrades")) - before <= 10
     assert desk.feed("gap") == []
+    assert desk.feed("stale") == []
 
 
 def test_only_ids_really_in_an_answer_count_and_three_empty_ones_are_enough(desk: Desk) -> None:
@@ -526,9 +527,9 @@ def test_a_lost_connection_is_tried_again_with_growing_patience(tmp_path: Path) 
             times.append(desk.mono / S)
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits[0] < 1
-    assert max(waits) <= 60
+    assert max(waits) <= 15, "every second costs quotes"
     assert waits == sorted(waits)
-    assert len(times) < 40, "in ten minutes"
+    assert len(times) < 100, "in ten minutes: the venue allows 300 in five"
     desk.refuse = lambda _: None
     desk.run(60)
     desk.bring(desk.market.quote(1))
@@ -618,7 +619,7 @@ def test_a_route_that_stays_silent_is_left_and_one_that_is_refused_too(tmp_path:
 def test_an_unknown_symbol_is_refused_with_the_nearest_names(tmp_path: Path) -> None:
     desk = Desk(tmp_path, symbols=["SOLUSDT", "ADAUSDDT"])
     desk.run(6)
-    assert desk.ingest.healer.unknown == ["binance has no ADAUSDDT - did you mean ADAUSDT?"]
+    assert desk.ingest.listing.unknown == ["binance has no ADAUSDDT - did you mean ADAUSDT?"]
     assert desk.connects == []
 
 
@@ -630,7 +631,7 @@ def test_symbols_are_checked_later_where_the_venue_cannot_be_asked_now(tmp_path:
     desk.bring(*desk.market.trade())
     desk.market.error = None
     desk.run(70)
-    assert desk.ingest.healer.unknown == []
+    assert desk.ingest.listing.unknown == []
     assert [stream for slot in desk.ingest.links.slots for stream in slot.streams] == [
         ("SOLUSDT", "trade"),
         ("SOLUSDT", "quote"),
