@@ -34,13 +34,17 @@ class Errand(msgspec.Struct, Generic[C]):
     """Asks it to leave between two pieces of work."""
 
     def use_agg(self, venue: str) -> bool | None:
-        """Whether a venue's bars are made of aggregate trades; None where nobody says what is recorded of it."""
-        if self.pipeline is None:
-            return None
-        for node in self.pipeline.section("sources"):
-            if topology.venue_of(self.pipeline, node.name) == venue and node.options.get("streams"):
-                return "trade" not in node.options["streams"]
+        return uses_aggregates(self.pipeline, venue)
+
+
+def uses_aggregates(pipeline: topology.Pipeline | None, venue: str) -> bool | None:
+    """Whether a venue's bars are made of aggregate trades; None where nobody says what is recorded of it."""
+    if pipeline is None:
         return None
+    for node in pipeline.section("sources"):
+        if topology.venue_of(pipeline, node.name) == venue and node.options.get("streams"):
+            return "trade" not in node.options["streams"]
+    return None
 
 
 def run(

@@ -65,7 +65,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     stop.add_argument("stage", metavar="STAGE", nargs="?")
     sql = command("sql", "a question to the lake; without one, a prompt")
     sql.add_argument("statement", nargs="?", help="one SELECT, over bars_1s, trades, quotes, latest, bars('1m') ...")
-    command("report", "what the validator said last")
+    report = command("report", "what the lake holds and what is proven of it; with --date exit 1 unless all is good")
+    verify = command("verify", "every certificate against the lake, from scratch; exit 1 on any changed byte")
+    for one in (report, verify):
+        one.add_argument("--date", help="only this day: 2025-10-20, yesterday or today (UTC)")
     service = command("service", "print the file that lets systemd, launchd or Windows keep the mesh running")
     service.add_argument(
         "kind", nargs="?", choices=KINDS, default=here(), help="default: what this machine understands"
@@ -242,9 +245,24 @@ def _sql(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from supervision.questions import report
+    from supervision.reporting import report
 
-    return report(_lake(arguments), arguments.json)
+    return report(config.load(arguments.config), _date(arguments), arguments.json)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from supervision.reporting import verify
+
+    return verify(config.load(arguments.config), _date(arguments), arguments.json)
+
+
+def _date(arguments: argparse.Namespace) -> str | None:
+    from supervision.reporting import day_named
+
+    try:
+        return day_named(arguments.date) if arguments.date is not None else None
+    except ValueError:
+        raise config.ConfigError([Fault("--date", "write it like 2025-10-20, or say yesterday or today")]) from None
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -276,6 +294,7 @@ _COMMANDS = {
     "stop": _stage,
     "sql": _sql,
     "report": _report,
+    "verify": _verify,
     "service": _service,
     "demo": _demo,
 }

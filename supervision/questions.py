@@ -1,4 +1,4 @@
-"""``sql`` and ``report``: what the lake answers."""
+"""``sql``: what the lake answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import duckdb
 from shared import lake
 from supervision.table import columns
 
-REPORTED = ("venue", "symbol", "date", "verdict", "trades", "trades_missing", "quotes", "bars", "bars_differ", "issue")
 SHOWN_ROWS = 1000
 """On a terminal; JSON holds every row."""
 
@@ -56,32 +55,6 @@ def prompt(root: Path, as_json: bool) -> int:
             statement = []
         if not line:
             return code
-
-
-def report(root: Path, as_json: bool) -> int:
-    """The newest certificate of each symbol, in a line. Exit code 1 unless there are some and all are right."""
-    found = _newest(root / "quality")
-    if as_json:
-        print(json.dumps(found))
-    elif not found:
-        print("the validator has said nothing yet: python -m procs.validator --help")
-    else:
-        keys = [key for key in REPORTED if any(key in one for one in found)]
-        print(columns(keys, [[_text(one.get(key)) for key in keys] for one in found]))
-    return 0 if found and all(one.get("verdict") == "right" for one in found) else 1
-
-
-def _newest(quality: Path) -> list[dict[str, Any]]:
-    found = []
-    for symbol in sorted(quality.glob("*/*/")):
-        certificates = sorted(symbol.glob("????-??-??.json"))
-        if certificates:
-            try:
-                said = json.loads(certificates[-1].read_bytes())
-            except (OSError, ValueError):
-                continue
-            found.append({"venue": symbol.parent.name, "symbol": symbol.name, "date": certificates[-1].stem, **said})
-    return found
 
 
 def _plain(value: Any) -> Any:

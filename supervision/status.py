@@ -10,6 +10,7 @@ from typing import Any
 from shared.lifecycle import State
 from supervision.asking import NotRunning, ask
 from supervision.facts import facts
+from supervision.reporting import one_line
 from supervision.table import columns, number, size, span
 
 _HEADER = ("stage", "state", "pid", "uptime", "restarts", "in/s", "out/s", "backlog", "last event", "memory")
@@ -22,7 +23,7 @@ def status(lake: Path) -> dict[str, Any]:
         said = ask(lake, {"do": "status"})
     except NotRunning as why:
         said = {"running": False, "why": str(why), "stages": [], "batches": []}
-    return {**said, "lake": facts(lake)}
+    return {**said, "lake": facts(lake), "yesterday": one_line(lake)}
 
 
 def text(said: dict[str, Any]) -> str:
@@ -36,7 +37,7 @@ def text(said: dict[str, Any]) -> str:
         lines += [f"{row['stage']}: {row['note']}" for row in said["stages"] if row["note"]]
     else:
         lines += [said["why"], ""]
-    return "\n".join([*lines, *_lake(said["lake"])])
+    return "\n".join([*lines, *_lake(said["lake"]), f"proven {said['yesterday']}"])
 
 
 def _stage(row: dict[str, Any]) -> tuple[str, ...]:

@@ -55,14 +55,7 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "venue": day.venue,
         "symbol": day.symbol,
         "date": day.date,
-        "verdict": quality.verdict(
-            missing=ids["missing_count"] + aggregates["missing_count"],
-            outside=seconds["outside"] if day.is_over else 0,
-            unknown=_unproven(day, seconds, tail),
-            fetched=healed,
-            is_wrong=bool(wrong),
-            needs_daily=day.needs_daily,
-        ),
+        "verdict": _verdict(day, seconds, tail, ids["missing_count"] + aggregates["missing_count"], healed, wrong),
         "is_over": day.is_over,
         "is_open_ended": tail > 0,
         "is_provisional": not (day.is_over and (day.is_compared or beside.now >= day.end + FINAL_AFTER)),
@@ -100,6 +93,13 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "manifest": {key: value for key, value in beside.manifest.items() if key != "files"} or None,
         "files": beside.files,
     }
+
+
+def _verdict(day: Day, seconds: dict[str, int], tail: int, missing: int, healed: int, wrong: list[str]) -> str:
+    # Of an open day it is that of what was observed so far: when the record began says nothing against it.
+    outside = seconds["outside"] if day.is_over else 0
+    unknown = _unproven(day, seconds, tail)
+    return quality.verdict(missing, outside, unknown, healed, bool(wrong), day.needs_daily)
 
 
 def _unproven(day: Day, seconds: dict[str, int], tail: int) -> int:

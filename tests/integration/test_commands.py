@@ -162,13 +162,20 @@ def test_report_without_a_validator_s_word_says_so(lake: FakeMesh) -> None:
 def test_report_shows_the_newest_certificates_and_fails_with_them(lake: FakeMesh) -> None:
     folder = lake.lake / "quality" / "binance" / "SOLUSDT"
     folder.mkdir(parents=True)
-    (folder / "2025-10-19.json").write_text(json.dumps({"verdict": "wrong", "trades": 1}))
-    (folder / "2025-10-20.json").write_text(json.dumps({"verdict": "right", "trades": 3}))
+    (folder / "2025-10-19.json").write_text(json.dumps({"verdict": "partial", "wrong": ["2 trades missing"]}))
+    (folder / "2025-10-20.json").write_text(json.dumps({"verdict": "healed", "trades": 3, "is_over": True}))
     done = lake.cli("report")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[1].split() == ["binance", "SOLUSDT", "2025-10-20", "right", "3"]
-    (folder / "2025-10-20.json").write_text(json.dumps({"verdict": "wrong"}))
-    assert lake.cli("report", "--json").returncode == 1
+    assert done.stdout.splitlines()[1].split()[:5] == ["binance", "SOLUSDT", "2025-10-20", "healed", "3"]
+    assert "SOLUSDT  !+" in done.stdout
+    done = lake.cli("report", "--date", "2025-10-19")
+    assert done.returncode == 1 and "2 trades missing" in done.stdout
+    assert lake.cli("report", "--date", "2025-10-20", "--json").returncode == 0
+    assert lake.cli("report", "--date", "yesterday").returncode == 1
+    assert lake.cli("report", "--date", "soon").returncode == 2
+    (folder / "2025-10-20.json").write_text(json.dumps({"verdict": "unproven", "wrong": ["1 broken lines"]}))
+    said = lake.cli("report", "--json")
+    assert said.returncode == 1 and not answer(said)["good"]
 
 
 @pytest.mark.parametrize("kind", ["systemd", "launchd", "windows"])

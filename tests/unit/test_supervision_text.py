@@ -72,7 +72,7 @@ def said(*rows: dict[str, Any], **lake: Any) -> dict[str, Any]:
         "free_days": None,
     }
     running = {"running": True, "stopping": False, "uptime_s": 5, "pid": 1, "config": "/p.yml", "batches": []}
-    return {**running, "stages": list(rows), "lake": {**held, **lake}}
+    return {**running, "stages": list(rows), "lake": {**held, **lake}, "yesterday": "2025-10-19: 3 complete"}
 
 
 def test_status_is_one_line_a_stage() -> None:
@@ -82,7 +82,7 @@ def test_status_is_one_line_a_stage() -> None:
     assert lines[2].startswith("stage ") and lines[2].endswith("backlog  last event   memory")
     assert lines[3].split()[:6] == ["archive", "running", "7", "1m", "05s", "0"]
     assert "backing off 3s !" in lines[4]
-    assert lines[-1] == "disk   100.0 GB free of 1.0 TB"
+    assert lines[-2:] == ["disk   100.0 GB free of 1.0 TB", "proven 2025-10-19: 3 complete"]
 
 
 def test_status_says_what_a_stage_waits_for() -> None:
