@@ -30,7 +30,6 @@ from typing import Any
 import psutil
 
 from bench.judge import Ledger, Report, from_captures, from_standin, judge
-from bench.standin_market import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("binance", "bars_1s", "archive", "parquet")
@@ -65,13 +64,14 @@ class Bench:
 
     def __init__(self, folder: Path, symbols: int, rate: float, seed: int = 1, *more: str) -> None:
         self.folder, self.lake, self.ledger = folder, folder / "lake", folder / "ledger.ndjson"
-        self.symbols, self.config = list(NAMES[:symbols]), folder / "pipeline.yml"
+        self.config = folder / "pipeline.yml"
         words = ["--ledger", str(self.ledger), "--symbols", str(symbols), "--rate", str(rate), "--seed", str(seed)]
         self.standin = subprocess.Popen(
             [sys.executable, "-m", "bench.standin", *words, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert self.standin.stdout is not None
         self.where = json.loads(self.standin.stdout.readline())
+        self.symbols = list(self.state()["last_ids"])
         self.write_config()
         self.supervisor: subprocess.Popen[bytes] | None = None
         self.starts = 0

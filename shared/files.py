@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -100,7 +101,8 @@ class Disk(Protocol):
 
 
 class _FileAppender:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pulse: Callable[[], None]) -> None:
+        self._pulse = pulse
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_BINARY, 0o644)
         self.size = os.fstat(self._fd).st_size
 
@@ -115,6 +117,7 @@ class _FileAppender:
 
     def sync(self) -> None:
         _fsync(self._fd)
+        self._pulse()
 
     def close(self) -> None:
         os.close(self._fd)
@@ -137,10 +140,13 @@ def _fsync(fd: int) -> None:
 
 
 class Files:
-    """The real disk."""
+    """The real disk. `pulse` is called after everything that waits for it: hundreds of files take it seconds to make
+    durable, and who is at work must not look dead.
+    """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, pulse: Callable[[], None] = lambda: None) -> None:
         self.root = Path(root).resolve()
+        self._pulse = pulse
 
     def path(self, path: str) -> Path:
         """The absolute path of a lake path. Raises UnsafePath for anything that leads out of the lake."""
@@ -155,10 +161,10 @@ class Files:
     def appender(self, path: str) -> Appender:
         target = self.path(path)
         try:
-            return _FileAppender(target)
+            return _FileAppender(target, self._pulse)
         except FileNotFoundError:
             self._make(target.parent)
-            return _FileAppender(target)
+            return _FileAppender(target, self._pulse)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         with self.path(path).open("rb") as file:
@@ -187,6 +193,7 @@ class Files:
             _fsync(fd)
         finally:
             os.close(fd)
+        self._pulse()
 
     def truncate(self, path: str, size: int) -> None:
         os.truncate(self.path(path), size)
@@ -197,6 +204,7 @@ class Files:
             _fsync(fd)
         finally:
             os.close(fd)
+        self._pulse()
 
     def sync_dir(self, path: str) -> None:
         self._sync_folder(self._folder(path))
@@ -209,6 +217,7 @@ class Files:
             os.fsync(fd)
         finally:
             os.close(fd)
+        self._pulse()
 
     def _make(self, folder: Path) -> None:
         """A folder and those that lead to it, durable: fsync of what is in it promises nothing about its own name."""
@@ -226,6 +235,7 @@ class Files:
         if target.exists():  # one writer a folder: nobody can come between
             raise FileExistsError(f"{new} stands already")
         self.path(old).rename(target)
+        self._pulse()
 
     def replace(self, old: str, new: str) -> None:
         self.path(old).replace(self.path(new))

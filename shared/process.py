@@ -90,7 +90,7 @@ class Setting:
         self.lake = Path(pipeline.lake)
         self.lake.mkdir(parents=True, exist_ok=True)
         setup(self.lake, name, console=not supervised)
-        self.disk = Files(self.lake)
+        self.disk = Files(self.lake, self._pulse)
         self.clock = SystemClock()
         self.lock = Lock(self.lake / paths.stage_lock(name), what=f"stage {name}")
         mesh = find_mesh(self.lake) if supervised else None
@@ -101,6 +101,11 @@ class Setting:
             self.lifeline.watch_stdin()
         lane = self.bus.push("health") if self.bus else None
         self.heart = Heart(lane, name, mesh.token if mesh else "", self.clock)
+
+    def _pulse(self) -> None:
+        """The work loop's own beat, wherever the disk keeps it."""
+        if self.heart.due():
+            self.heart.send()
 
     def writer(self, journal: str, state: Callable[[], bytes], **options: int) -> Writer:
         edges = [edge for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal]

@@ -172,3 +172,17 @@ def test_a_table_that_does_not_fit_leaves_no_file(tmp_path: Path) -> None:
     assert disk.list("") == []
     disk.write_table("bars.parquet.tmp", table)
     assert disk.table_meta("bars.parquet.tmp") == (100_000, {})
+
+
+def test_whoever_waits_for_the_disk_is_heard_after_every_file(tmp_path: Path) -> None:
+    beats: list[int] = []
+    disk = Files(tmp_path, lambda: beats.append(1))
+    appender = disk.appender("raw/a.jsonl")
+    appender.write(b"1")
+    before = len(beats)
+    for _ in range(3):
+        appender.sync()
+    disk.sync_dir("raw")
+    disk.rename("raw/a.jsonl", "raw/b.jsonl")
+    appender.close()
+    assert len(beats) - before >= 5
