@@ -124,7 +124,7 @@ def _remove_new(disk: Disk, path: str) -> None:
 
 
 def _finish(disk: Disk, path: str, intent: Intent) -> bool:
-    standing = {made.path for made in intent.makes if _is(disk, made.path, made)}
+    standing = {made.path for made in intent.makes if _stands(disk, made, intent)}
     waiting = [made for made in intent.makes if made.path not in standing]
     if not all(_is(disk, beside(made.path, NEW), made) for made in waiting):
         logger.error(f"{path}: a new file is not as it was written; the old ones stay")
@@ -141,6 +141,13 @@ def _finish(disk: Disk, path: str, intent: Intent) -> bool:
         return False
     _clean_up(disk, path, intent)
     return True
+
+
+def _stands(disk: Disk, made: Made, intent: Intent) -> bool:
+    """Whether a new file has taken its name. An old one of the same bytes has not: it goes with the others."""
+    new, old = (disk.size(beside(made.path, prefix)) is not None for prefix in (NEW, OLD))
+    is_old = new and not old and made.path in intent.drops
+    return not is_old and _is(disk, made.path, made)
 
 
 def _is(disk: Disk, path: str, made: Made) -> bool:

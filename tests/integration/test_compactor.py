@@ -453,6 +453,21 @@ def test_a_kill_of_the_second_try_changes_nothing_either(tmp_path: Path) -> None
         assert snapshot(home) == snapshot(wanted)
 
 
+@pytest.mark.parametrize("at", [None, 4, 5, 6, 7, 8, 9])
+def test_rows_that_come_again_are_folded_into_the_very_same_file(tmp_path: Path, at: int | None) -> None:
+    disk = Files(tmp_path)
+    _, bars = an_evening(disk, reached=LATE_HOUR + 2 * MINUTE)
+    compact(errand(disk))
+    before = snapshot(tmp_path)
+    rows = [bar for bar in bars if bar.window_start < LATE_HOUR]
+    disk.write_table(f"{BARS}/part_2258_{8:016d}_{9:016d}.parquet", bar_table(rows[:3], VENUE))
+    if at is not None:
+        with pytest.raises(Died):
+            Run(errand(DyingDisk(tmp_path, at))).work()
+    Run(errand(disk)).work()
+    assert snapshot(tmp_path) == before
+
+
 def test_a_killed_process_is_finished_by_the_next(tmp_path: Path) -> None:
     an_evening(Files(tmp_path))
     command = [sys.executable, "-m", "procs.compactor", "--lake", str(tmp_path)]
