@@ -16,7 +16,6 @@ from shared import paths
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import AggTrade, Batch, Event, Feed, Quote, Trade
-from shared.files import Appender
 from shared.ids import Ids
 from shared.lines import line
 from shared.runner import Context, main
@@ -27,6 +26,8 @@ CLOSE_AFTER = 2 * paths.SECOND
 file.
 """
 BUFFER_BYTES = 1 << 20
+MOST_INTERVALS = 1000
+"""Id intervals of a symbol in the checkpoint; on futures the venue's own holes would make it grow without end."""
 
 
 class Config(StageConfig, kw_only=True, frozen=True):
@@ -39,16 +40,19 @@ class Config(StageConfig, kw_only=True, frozen=True):
 
 
 class _Open:
-    """One open file and what is not written to it yet."""
+    """A file that is not closed yet, and what is not written to it yet. It holds no descriptor: a page of healed trades
+    of a quiet symbol may concern a thousand minutes.
+    """
 
-    __slots__ = ("appender", "end", "fresh", "lines", "path", "waiting")
+    __slots__ = ("end", "fresh", "lines", "path", "size", "unsynced", "waiting")
 
-    def __init__(self, path: str, end: int) -> None:
+    def __init__(self, path: str, end: int, size: int = 0) -> None:
         self.path = path
         self.end = end
+        self.size = size
         self.lines: list[str] = []
         self.waiting = 0
-        self.appender: Appender | None = None
+        self.unsynced = False
         self.fresh = True
         """Its name is not durable yet."""
 
@@ -65,6 +69,7 @@ class Archiver:
         self._open: dict[tuple[str, int], _Open] = {}
         self._closing: list[tuple[str, str]] = []
         self._ids: dict[str, Ids] = {}
+        self._agg_ids: dict[str, Ids] = {}
         self._position = 0
         self._ts = 0
         self._ended = False
@@ -81,22 +86,27 @@ class Archiver:
 
     def _recover(self, saved: dict[str, Any]) -> None:
         self._position, self._ts, self._ended = saved["position"], saved["ts"], saved["ended"]
-        self._ids = {symbol: Ids.from_intervals(intervals) for symbol, intervals in saved["ids"].items()}
+        self._ids = {symbol: Ids.from_intervals(held) for symbol, held in saved["ids"].items()}
+        self._agg_ids = {symbol: Ids.from_intervals(held) for symbol, held in saved.get("agg_ids", {}).items()}
         self._closing = [(old, new) for old, new in saved["closing"]]
         self._close_named()
         kept = set()
         for folder, start, path, size in saved["open"]:
             kept.add(path)
-            entry = _Open(path, start + self._every)
+            entry = self._open[folder, start] = _Open(path, start + self._every, self._cut(path, size))
             entry.fresh = False
-            found = self._disk.size(path)
-            if found is None or found < size:
-                logger.error(f"{path} should hold {size} bytes and holds {found or 0}: lines are lost")
-            if found is not None and found > size:
-                self._disk.truncate(path, size)
-                self._disk.sync(path)
-            self._open[folder, start] = entry
         self._sweep(kept)
+
+    def _cut(self, path: str, size: int) -> int:
+        """Cuts an open file to the size of the checkpoint; one that lost bytes, to its last whole line. Its size."""
+        found = self._disk.size(path) or 0
+        if found < size:
+            logger.error(f"{path} should hold {size} bytes and holds {found}: lines are lost")
+            size = self._disk.read(path).rfind(b"\n") + 1 if found else 0
+        if found > size:
+            self._disk.truncate(path, size)
+            self._disk.sync(path)
+        return size
 
     def _sweep(self, kept: set[str]) -> None:
         """Deletes files begun after the checkpoint: their lines are taken again. Only around its date, where there
@@ -124,18 +134,20 @@ class Archiver:
             entry.waiting += len(text)
             if entry.waiting > BUFFER_BYTES:
                 self._write(entry)
-            if isinstance(event, Trade):
-                self._held(event.symbol).add(event.trade_id)
+            self._note(event)
             self._ended = isinstance(event, Feed) and event.kind == "ended"
         self.counters["lines"] += len(batch.events)
         self._position, self._ts = batch.last, batch.ts
         return ()
 
-    def _held(self, symbol: str) -> Ids:
-        found = self._ids.get(symbol)
-        if found is None:
-            found = self._ids[symbol] = Ids()
-        return found
+    def _note(self, event: Event) -> None:
+        """The ids now held: from them ingest knows what is missing where its own journal is lost."""
+        if isinstance(event, Trade):
+            _of(self._ids, event.symbol).add(event.trade_id)
+        elif isinstance(event, AggTrade):
+            _of(self._agg_ids, event.symbol).add(event.agg_id)
+            if event.source != "ws":  # it stands for trades that were missed
+                _of(self._ids, event.symbol).add_range(event.first_trade_id, event.last_trade_id)
 
     def _folder(self, key: str, date: str) -> str:
         if key == _FEED:
@@ -158,11 +170,18 @@ class Archiver:
         entry = self._open[key, start] = _Open(path, start + self._every)
         return entry
 
-    def _write(self, entry: _Open) -> None:
-        if entry.appender is None:
-            entry.appender = self._disk.appender(entry.path)
+    def _write(self, entry: _Open, durably: bool = False) -> None:
+        """Appends what waits."""
         data = "".join(entry.lines).encode("utf-8", "surrogatepass")
-        entry.appender.write(data)
+        appender = self._disk.appender(entry.path)
+        try:
+            appender.write(data)
+            if durably:
+                appender.sync()
+        finally:
+            appender.close()
+        entry.size = appender.size
+        entry.unsynced = not durably
         self.counters["bytes_written"] += len(data)
         entry.lines.clear()
         entry.waiting = 0
@@ -173,9 +192,10 @@ class Archiver:
         folders = set()
         for entry in self._open.values():
             if entry.lines:
-                self._write(entry)
-            if entry.appender is not None:
-                entry.appender.sync()
+                self._write(entry, durably=True)
+            elif entry.unsynced:
+                self._disk.sync(entry.path)
+                entry.unsynced = False
             if entry.fresh:
                 folders.add(entry.path.rpartition("/")[0])
                 entry.fresh = False
@@ -184,10 +204,8 @@ class Archiver:
         everything = final or self._ended
         done = [key for key, entry in self._open.items() if everything or entry.end + CLOSE_AFTER <= self._ts]
         for key in done:
-            entry = self._open.pop(key)
-            if entry.appender is not None:
-                entry.appender.close()
-            self._closing.append((entry.path, entry.path.replace("/open_", "/part_")))
+            path = self._open.pop(key).path
+            self._closing.append((path, path.replace("/open_", "/part_")))
         self._store()
         self._close_named()
 
@@ -197,14 +215,12 @@ class Archiver:
             "position": self._position,
             "ts": self._ts,
             "ended": self._ended,
-            "open": [(key, start, entry.path, self._size(entry)) for (key, start), entry in self._open.items()],
+            "open": [(key, start, entry.path, entry.size) for (key, start), entry in self._open.items()],
             "closing": self._closing,
-            "ids": {symbol: ids.intervals for symbol, ids in self._ids.items()},
+            "ids": _newest(self._ids),
+            "agg_ids": _newest(self._agg_ids),
         }
         self._checkpoint.store(msgspec.msgpack.encode(saved))
-
-    def _size(self, entry: _Open) -> int:
-        return entry.appender.size if entry.appender is not None else self._disk.size(entry.path) or 0
 
     def _close_named(self) -> None:
         """Renames what the checkpoint names as closing. The names are durable before the next checkpoint forgets them:
@@ -212,16 +228,38 @@ class Archiver:
         """
         for old, new in self._closing:
             if self._disk.size(old) is not None:
-                self._disk.rename(old, new)
+                self._disk.rename(old, self._free(new))
         for folder in sorted({new.rpartition("/")[0] for _, new in self._closing}):
             self._disk.sync_dir(folder)
         self._closing.clear()
 
+    def _free(self, path: str) -> str:
+        """This name, or the next one where it is taken: by a file restored from a backup, or one that came back."""
+        stem, number = path.removesuffix(".jsonl"), 0
+        if stem.rpartition("/")[2].count("_") > 1:
+            stem, _, text = stem.rpartition("_")
+            number = int(text)
+        while self._disk.size(path) is not None:
+            number += 1
+            path = f"{stem}_{number}.jsonl"
+        return path
+
     def close(self) -> None:
-        for entry in self._open.values():
-            if entry.appender is not None:
-                entry.appender.close()
+        """Holds nothing open between two writes."""
         self._open.clear()
+
+
+def _of(ids: dict[str, Ids], symbol: str) -> Ids:
+    found = ids.get(symbol)
+    if found is None:
+        found = ids[symbol] = Ids()
+    return found
+
+
+def _newest(ids: dict[str, Ids]) -> dict[str, list[list[int]]]:
+    for held in ids.values():
+        held.forget_oldest(MOST_INTERVALS)
+    return {symbol: held.intervals for symbol, held in ids.items()}
 
 
 _FEED, _REJECTED = "feed/", "rejected/"  # with a slash, for no symbol of a venue has one

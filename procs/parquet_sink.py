@@ -61,6 +61,8 @@ class ParquetSink:
         self._rows: dict[Place, dict[int, Bar]] = defaultdict(dict)
         self._late: dict[Place, dict[int, Bar]] = defaultdict(dict)
         self._leftover: set[str] = set()
+        self._is_lost = False
+        """There was no checkpoint: any row may be on disk already."""
         self._count = 0
         self._position = 0
         self._durable = 0
@@ -80,7 +82,10 @@ class ParquetSink:
             self._ended = saved["ended"]
             for bar in msgspec.convert(saved["waiting"], list[Bar]):
                 self._late[_place(bar)][bar.window_start] = bar
-        self._leftover = self._beyond()
+        self._is_lost = stored is None
+        leftover = self._beyond()
+        # Without a checkpoint nothing says which parts came to one: all stay, and rows that come again replace theirs.
+        self._leftover = set() if self._is_lost else leftover
         return self._position
 
     def _beyond(self) -> set[str]:
@@ -116,7 +121,8 @@ class ParquetSink:
                 self.counters["late_sealed"] += 1
                 continue
             # Every second before the last flush's time was closed then: its row may stand in a part already.
-            late = bar.window_start < self._sealed_before and bar.window_start not in self._rows[place]
+            is_closed = self._is_lost or bar.window_start < self._sealed_before
+            late = is_closed and bar.window_start not in self._rows[place]
             rows = (self._late if late else self._rows)[place]
             rows[bar.window_start] = bar
             self._count += 1
@@ -176,27 +182,30 @@ class ParquetSink:
         """Late bars replace their rows where they stand; the others become new rows of this flush."""
         for place, bars in sorted(self._late.items()):
             folder = paths.bars_dir(self._venue, place[0], paths.date_of(place[1]))
-            hour = f"{paths.hour_of(place[1]):02d}"
-            names = self._disk.list(folder)
-            blocked: dict[int, Bar] = {}
-            for name in names:
-                path = f"{folder}/{name}"
-                if (
-                    bars
-                    and name.startswith(f"part_{hour}")
-                    and name.endswith(".parquet")
-                    and path not in self._leftover
-                ):
-                    blocked |= self._rewrite(path, bars)
-                    folders.add(folder)
-            if self._is_sealed(place) or f"hour_{hour}.parquet" in names:
+            if self._is_compacted(place, folder):
                 # The hour is the compactor's now; the validator sees the difference and has it rebuilt.
                 self.counters["late_sealed"] += len(bars)
-            else:
-                self._rows[place] |= bars
+                self._late[place] = {}
+                continue
+            blocked: dict[int, Bar] = {}
+            for path in self._parts_of(place, folder):
+                if bars:
+                    blocked |= self._rewrite(path, bars)
+                    folders.add(folder)
+            self._rows[place] |= bars
             self._late[place] = blocked
         self._late = defaultdict(dict, {place: bars for place, bars in self._late.items() if bars})
         self.counters["waiting"] = sum(map(len, self._late.values()))
+
+    def _is_compacted(self, place: Place, folder: str) -> bool:
+        if self._is_sealed(place) or f"hour_{paths.hour_of(place[1]):02d}.parquet" in self._disk.list(folder):
+            return True
+        return self._disk.size(paths.bars_day(self._venue, place[0], paths.date_of(place[1]))) is not None
+
+    def _parts_of(self, place: Place, folder: str) -> list[str]:
+        begin = f"part_{paths.hour_of(place[1]):02d}"
+        names = [name for name in self._disk.list(folder) if name.startswith(begin) and name.endswith(".parquet")]
+        return [path for path in (f"{folder}/{name}" for name in names) if path not in self._leftover]
 
     def _rewrite(self, path: str, bars: dict[int, Bar]) -> dict[int, Bar]:
         """Replaces the rows of this part that `bars` holds and takes them out of it; returns those that must wait."""
@@ -223,6 +232,7 @@ class ParquetSink:
         saved = {"position": self._position, "ts": self._ts, "ended": self._ended, "waiting": waiting}
         self._checkpoint.store(msgspec.msgpack.encode(saved))
         self._durable, self._sealed_before = self._position, self._ts
+        self._is_lost = False
 
     def close(self) -> None:
         """Holds nothing open between flushes."""

@@ -11,7 +11,7 @@ from procs.archiver import Archiver, Config
 from shared import checkpoint, paths
 from shared.events import Batch, Event, Feed, Quote, Rejected, Trade
 from shared.files import Files
-from shared.lines import line, parse_feed
+from shared.lines import line, parse_feed, parse_line
 from shared.runner import Context
 
 T0 = paths.day_start("2025-10-20") + 13 * paths.HOUR + 42 * paths.MINUTE
@@ -257,3 +257,46 @@ def test_new_names_are_durable_before_the_checkpoint_forgets_them(
     monkeypatch.setattr(disk, "sync_dir", sync_dir)
     stage.commit()
     assert log[log.index(f"rename {RAW}/part_1342.jsonl") :] == [f"rename {RAW}/part_1342.jsonl", f"sync {RAW}"]
+
+
+def test_a_thousand_minutes_at_once_need_no_thousand_descriptors(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="descriptors are not limited so on this system")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    trades: list[Event] = [trade(T0 + minute * paths.MINUTE, minute + 1) for minute in range(300)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        list(stage.handle(Batch(1, T0 + paths.DAY, trades)))
+        stage.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(list(tmp_path.rglob("part_*.jsonl"))) == 300
+
+
+def test_a_name_that_is_taken_stops_nobody(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    list(stage.handle(Batch(1, T0, [trade(T0, 1)])))
+    stage.commit()
+    disk.write(f"{RAW}/part_1342.jsonl", b"restored from a backup\n")
+    stage.commit(final=True)
+    assert disk.list(RAW) == ["part_1342.jsonl", "part_1342_1.jsonl"]
+    assert disk.read(f"{RAW}/part_1342.jsonl") == b"restored from a backup\n"
+
+
+def test_an_open_file_that_lost_bytes_spoils_no_new_line(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    list(stage.handle(Batch(1, T0, [trade(T0, 1), trade(T0, 2)])))
+    stage.commit()
+    path = f"{RAW}/open_1342.jsonl"
+    size = disk.size(path)
+    assert size is not None
+    disk.truncate(path, size - 9)
+    again = Archiver(Context("archive", "binance", "binance", disk), Config())
+    assert again.open() == 3
+    list(again.handle(Batch(4, T0, [trade(T0, 3)])))
+    again.commit()
+    found = [parse_line(row) for row in disk.read(path).splitlines()]
+    assert [event.trade_id for event in found if isinstance(event, Trade)] == [1, 3]

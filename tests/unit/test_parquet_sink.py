@@ -254,3 +254,28 @@ def test_the_end_of_a_recording_flushes_and_stands_in_the_checkpoint(tmp_path: P
     stage.commit()
     assert rows(disk) == [(-2, 0, 1.5)]
     assert checkpoint.peek(disk, "journal/parquet/ckpt-bars_1s.binance")["ended"] is True
+
+
+def test_a_sink_without_its_checkpoint_doubles_no_row_and_loses_none(tmp_path: Path) -> None:
+    # Given rows of a folded hour and of an open one, and a checkpoint that is gone in both slots
+    disk = Files(tmp_path)
+    first = sink(disk, flush_every_s=1)
+    earlier, later = T0 - paths.HOUR, T0
+    for number, start in enumerate((earlier, later), 1):
+        list(first.handle(Batch(2 * number - 1, start + paths.SECOND, [Bar("SOLUSDT", start, close=1.0)])))
+        first.commit(final=True)
+    for name in disk.list(FOLDER):
+        if name.startswith("part_12"):
+            disk.rename(f"{FOLDER}/{name}", f"{FOLDER}/hour_12.parquet")
+    before = disk.list(FOLDER)
+    for slot in (0, 1):
+        disk.remove(f"journal/parquet/ckpt-bars_1s.binance.{slot}")
+    # When the journal is taken from its beginning once more
+    again = sink(disk, flush_every_s=1)
+    for number, start in enumerate((earlier, later), 1):
+        list(again.handle(Batch(2 * number - 1, start + paths.SECOND, [Bar("SOLUSDT", start, close=2.0)])))
+    again.commit(final=True)
+    # Then the folded hour is left alone, the open one holds each second once, and it is the newest
+    assert disk.list(FOLDER) == before
+    (part,) = [name for name in before if name.startswith("part_")]
+    assert disk.read_table(f"{FOLDER}/{part}").column("close").to_pylist() == [2.0]
