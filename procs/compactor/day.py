@@ -108,8 +108,14 @@ class Day:
         return done
 
     def _sources(self) -> tuple[list[File] | None, list[int]]:
-        """The folded lines that all the rest is made of; None where one of them cannot be read whole."""
+        """The folded lines that all the rest is made of; None where one of them is gone or cannot be read whole."""
         parts = archive.parts(self._disk, self._raw)
+        if gone := self._gone({part.hour for part in parts}):
+            logger.error(
+                f"{self._raw}: the lines of hour {', '.join(gone)} are gone; the day's files stay as they were made of "
+                "them. A backfill brings the trades back"
+            )
+            return None, []
         files = []
         for part in parts:
             path = f"{self._raw}/{part.name}"
@@ -120,6 +126,11 @@ class Day:
                 return None, []
             files.append(File(path, len(data), hashlib.sha256(data).hexdigest(), lines.count(b"\n")))
         return files, sorted({part.hour for part in parts})
+
+    def _gone(self, hours: set[int]) -> list[str]:
+        """Hours that the day was made of before and that are not among these. Without them its ticks would shrink."""
+        before = self.manifest().get("raw_hours")
+        return [f"{hour:02d}" for hour in before if hour not in hours] if isinstance(before, list) else []
 
     def _put_bars(self, swap: Swap, facts: dict[str, Any]) -> list[File]:
         old = [f"{self._parts}/{name}" for names in bar_hours(self._disk, self._parts).values() for name in names]

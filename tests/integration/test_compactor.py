@@ -242,6 +242,29 @@ def test_a_folded_hour_that_cannot_be_unpacked_is_left_for_somebody_to_look_at(t
     assert not (tmp_path / "ticks").exists() and not (tmp_path / "checksums").exists()
 
 
+@pytest.mark.parametrize("date", [None, DATE], ids=["by itself", "by hand"])
+def test_an_hour_of_lines_that_vanishes_takes_no_row_of_the_ticks_with_it(tmp_path: Path, date: str | None) -> None:
+    disk = Files(tmp_path)
+    events, _ = an_evening(disk)
+    late = next(e for e in events if isinstance(e, Trade) and e.ts >= LATE_HOUR)
+    minute = f"{RAW}/part_2300.jsonl"
+    disk.write(minute, disk.read(minute).replace(line(late).encode(), b""))
+    compact(errand(disk))
+    gone = disk.read(f"{RAW}/part_22.jsonl.zst")
+    disk.remove(f"{RAW}/part_22.jsonl.zst")
+    before = snapshot(tmp_path)
+    disk.write(f"{RAW}/part_2300_1.jsonl", line(late).encode())
+    for _ in range(2):
+        compact(errand(disk, date))
+        after = snapshot(tmp_path)
+        assert {name: said for name, said in before.items() if not name.startswith(RAW)}.items() <= after.items()
+    disk.write(f"{RAW}/part_22.jsonl.zst", gone)
+    compact(errand(disk, date))
+    manifest = msgspec.json.decode(disk.read(f"checksums/{VENUE}/SOLUSDT/{DATE}.manifest.json"))
+    assert (manifest["issue"], manifest["raw_hours"]) == (2, [22, 23])
+    assert manifest["trades"]["rows"] == sum(isinstance(e, Trade) and e.ts < MIDNIGHT for e in events)
+
+
 @pytest.mark.parametrize("closed", [False, True], ids=["open day", "closed day"])
 def test_a_requested_hour_is_made_again_from_the_archive(tmp_path: Path, closed: bool) -> None:
     disk = Files(tmp_path)
