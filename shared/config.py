@@ -145,7 +145,7 @@ def _entries(section: str, entries: Any, faults: list[Fault]) -> list[tuple[str,
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             faults.append(Fault(f"{section}.{name}", "should have settings below it, run: first"))
-        elif why := topology.bad_name(str(name)):
+        elif why := topology.bad_name(str(name), section):
             faults.append(Fault(f"{section}.{name}", why))
         else:
             found.append((str(name), {str(key): value for key, value in entry.items()}))

@@ -18,6 +18,8 @@ SECTIONS = ("sources", "transforms", "sinks", "batches")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_TAKEN = {"staging", "rebuild", "compactor", "validator"}
+"""Folders in ``journal/`` that are no stage's; batches have none there, and may be called so."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -156,16 +158,20 @@ def faults(pipeline: Pipeline) -> list[Fault]:
     return found
 
 
-def bad_name(name: str) -> str:
-    """Why a stage cannot be called so, or nothing."""
+def bad_name(name: str, section: str = "sources") -> str:
+    """Why an entry of this section cannot be called so, or nothing."""
     if not _NAME.fullmatch(name):
         return "a name is a small letter, then up to 31 small letters, digits or _"
+    if name in _TAKEN and section != "batches":
+        return f"a name that cannot be used: journal/{name}/ is kept for what is done to the lake afterwards"
     return "a name that Windows reserves for a device" if name in _RESERVED else ""
 
 
 def _names(pipeline: Pipeline) -> list[Fault]:
     return [
-        Fault(f"{node.section}.{node.name}", why) for node in pipeline.nodes.values() if (why := bad_name(node.name))
+        Fault(f"{node.section}.{node.name}", why)
+        for node in pipeline.nodes.values()
+        if (why := bad_name(node.name, node.section))
     ]
 
 

@@ -130,6 +130,14 @@ def test_a_name_that_is_no_folder_everywhere_is_refused(name: str) -> None:
     assert topology.bad_name(name)
 
 
+@pytest.mark.parametrize("name", ["staging", "rebuild", "compactor", "validator"])
+def test_no_stage_takes_a_folder_that_others_work_in(name: str) -> None:
+    assert faults(source("a"), archive("a", name=name)) == [
+        f"sinks.{name}: a name that cannot be used: journal/{name}/ is kept for what is done to the lake afterwards"
+    ]
+    assert faults(source("a"), archive("a"), Node(name, "batches", "validator")) == []
+
+
 def test_all_faults_are_found_at_once() -> None:
     found = faults(source("con"), archive("conn"), parquet(), bars("x", name="x"))
     assert len(found) == 4
