@@ -130,6 +130,8 @@ class Watch:
             slot.asked, slot.ask_wait = mono, min(self._quiet, max(SLACK_NS, 2 * slot.ask_wait))
             lively = sorted(streams, key=lambda stream: (stream.rhythm.heard == 0, stream.rhythm.longest))
             self._ingest.healer.probe([stream.symbol for stream in lively[:SPOKESMEN]])
+            if slot.ask_wait >= QUIET_NS:
+                self._ingest.listing.doubt()
         return True
 
     def _is_blind(self, since: int) -> bool:
