@@ -22,8 +22,7 @@ from shared.runner import Context, main
 from shared.schedule import file_interval_s
 
 CLOSE_AFTER = 2 * paths.SECOND
-"""A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second
-file.
+"""A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second file.
 """
 BUFFER_BYTES = 1 << 20
 MOST_INTERVALS = 1000
@@ -109,8 +108,8 @@ class Archiver:
         return size
 
     def _sweep(self, kept: set[str]) -> None:
-        """Deletes files begun after the checkpoint: their lines are taken again. Only around its date, where there
-        can be many.
+        """Deletes files begun after the checkpoint: their lines are taken again. Only around its date, where there can
+        be many.
         """
         dates = {paths.date_of(max(self._ts + days * paths.DAY, 0)) for days in (-1, 0, 1)}
         folders = [f"{top}/{self._venue}/{date}" for top in ("feed", "rejected") for date in dates]

@@ -1,10 +1,9 @@
 """Parquet sink: bars become files, each of them whole before it bears its name.
 
 Its position is the sequence number up to which every symbol's rows are on disk. The rows of a flush go to parts named
-by
-the range they came from; what a crash left behind that position goes when the range is written again. A bar for a
-second
-that was closed at the last flush (a late or healed trade) rewrites the part that holds its row, or is new if none does.
+by the range they came from; what a crash left behind that position goes when the range is written again. A bar for a
+second that was closed at the last flush (a late or healed trade) rewrites the part that holds its row, or is new if
+none does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The disk, one of the four interfaces behind which a simulator can stand; and the only door to the file system.
 
 Every path is relative to the lake, with forward slashes; a path that would leave the lake raises ``UnsafePath``. An
-error
-of any call that writes ends the process (the caller lets it rise): recovery exists only at start.
+error of any call that writes ends the process (the caller lets it rise): recovery exists only at start.
 """
 
 from __future__ import annotations
@@ -87,8 +86,8 @@ class Disk(Protocol):
         metadata: dict[str, str] | None = None,
         **options: object,
     ) -> None:
-        """Writes, closes, reads back footer and row count, fsyncs. The name should end in ``.tmp``: rename when all
-        is well.
+        """Writes, closes, reads back footer and row count, fsyncs. The name should end in ``.tmp``: rename when all is
+        well.
         """
 
     def read_table(self, path: str) -> pa.Table: ...

@@ -2,13 +2,11 @@
 
 A segment is a file ``j-<first sequence number>.log`` of records; its first record is the writer's state. A record is
 
-    length u32 | crc32 u32 | first u64 | count u32 | payload        little-endian; the checksum covers all but itself
-    and the length
+    length u32 | crc32 u32 | first u64 | count u32 | payload
 
-and is appended in one ``write()``. The very same bytes travel on the lanes. A batch without events still has a count of
-one, its time; a state has a count of zero. The writer is alone (the stage's lock); readers need no lock: a record that
-is
-not whole yet is simply not there.
+(little-endian; the checksum covers first, count and payload) and is appended in one ``write()``. The very same bytes
+travel on the lanes. A batch without events still has a count of one, its time; a state has a count of zero. The writer
+is alone (the stage's lock); readers need no lock: a record that is not whole yet is simply not there.
 """
 
 from __future__ import annotations
@@ -116,9 +114,8 @@ class Writer:
         segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int = 2 << 30,
     ) -> None:
-        """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a
-        segment goes
-        when all of them have made durable what is in it."""
+        """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a segment
+        goes when all of them have made durable what is in it."""
         self._disk = disk
         self._folder = folder
         self._state = state
@@ -219,8 +216,8 @@ class Writer:
             self._file.sync()
 
     def trim(self) -> int:
-        """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but
-        the current one.
+        """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the
+        current one.
         """
         done = min(
             (int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=self.last
@@ -266,9 +263,7 @@ def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
 
 
 class Reader:
-    """Reads a journal beside its writer. Keeps its place, so that following a growing segment costs what is new in
-    it.
-    """
+    """Reads a journal beside its writer. Keeps its place: to follow a growing segment costs what is new in it."""
 
     def __init__(self, disk: Disk, folder: str) -> None:
         self._disk = disk
@@ -315,7 +310,7 @@ class Reader:
                     continue
                 out.append(batch.after(position))
                 position = batch.last
-            if behind >= most_bytes:
+            if out and behind >= most_bytes:  # what is only passed over does not count: the next segment would follow
                 break
         return taken
 

@@ -167,8 +167,7 @@ def check_schema(lake: Path) -> None:
 
 def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Setting, C]:
     """Configuration, lock, log and bus of a process. Ends the process with exit code 2 where the file is at fault, 1
-    where the
-    lock is held."""
+    where the lock is held."""
     try:
         pipeline = config.load(args.config)
         name = stage_name(pipeline, run_name, args.stage)

@@ -33,9 +33,7 @@ TRIM_NS = 5000 * MS
 
 
 class Context(msgspec.Struct, frozen=True):
-    """Where a stage object stands: its stage's name, the journal it reads, the venue at that journal's root, the
-    lake.
-    """
+    """Where a stage object stands: its stage's name, the journal it reads, the venue at that journal's root, the lake."""
 
     stage: str
     journal: str
@@ -70,17 +68,15 @@ class Stage(Protocol):
         """Takes a batch; gives what follows from it, numbered from ``given + 1``. The same after every restart."""
 
     def commit(self, final: bool = False) -> None:
-        """Makes what was handled durable, then stores the checkpoint. The source is durable by then. `final`: a
-        drained stop.
+        """Makes what was handled durable, then stores the checkpoint. The source is durable by then. `final`: a drained
+        stop.
         """
 
     def close(self) -> None: ...
 
 
 class Loop:
-    """One stage object between its inlet and its outlet. `turn` is called again and again, by `run` or by a
-    simulator.
-    """
+    """One stage object between its inlet and its outlet. `turn` is called again and again, by `run` or by a simulator."""
 
     def __init__(
         self, name: str, stage: Stage, inlet: Callable[[int], Inlet], outlet: Outlet | None, clock: Clock

@@ -1,5 +1,5 @@
-"""The columns on disk, as words: names, order and types that users and tools rely on (types as DuckDB and Arrow
-know them).
+"""The columns on disk, as words: names, order and types that users and tools rely on (types as DuckDB and Arrow know
+them).
 """
 
 from __future__ import annotations
@@ -60,6 +60,6 @@ RAW_COLUMNS: tuple[tuple[str, str], ...] = (
     ("bid_qty", "decimal"),
     ("ask_qty", "decimal"),
 )
-"""A raw line: the first nine keys always, the others where they apply; ``decimal`` is a JSON number with the
-venue's digits.
+"""A raw line: the first nine keys always, the others where they apply; ``decimal`` is a JSON number with the venue's
+digits.
 """

@@ -2,11 +2,9 @@
 machine.
 
 A lane may lose what is in it whenever a process dies; nothing relies on it but speed (the journal is the guarantee).
-PULL
-binds and PUSH connects, one pair an edge; nothing ever blocks. Every bound socket has a ZAP domain, which makes libzmq
-refuse
-peers older than ZMTP 3: without it any web page can POST bytes that arrive as a message. Where there is no ``ipc``
-(Windows), lanes are loopback tcp with CURVE and the binder publishes its port in ``run/edges/``.
+PULL binds and PUSH connects, one pair an edge; nothing ever blocks. Every bound socket has a ZAP domain, which makes
+libzmq refuse peers older than ZMTP 3: without it any web page can POST bytes that arrive as a message. Where there is
+no ``ipc`` (Windows), lanes are loopback tcp with CURVE and the binder publishes its port in ``run/edges/``.
 """
 
 from __future__ import annotations
@@ -281,9 +279,7 @@ class Bus:
         return socket
 
     def pull(self, edge: str) -> _Inbox:
-        """Binds. The caller holds the stage's lock: a second bind of an ipc path succeeds silently and steals the
-        lane.
-        """
+        """Binds. The caller holds the stage's lock: a second bind of an ipc path succeeds silently and steals the lane."""
         socket = self._bound(zmq.PULL, edge)
         self._poller.register(socket, zmq.POLLIN)
         return _Inbox(socket)
