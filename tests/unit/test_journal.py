@@ -190,3 +190,19 @@ def test_a_segment_goes_only_on_the_word_of_a_durable_checkpoint(tmp_path: Path)
     disk.synced.clear()
     assert w.trim() > 0
     assert "journal/archive/ckpt-binance.1" in disk.synced
+
+
+def test_from_any_position_the_next_record_comes_however_little_is_read_at_once(tmp_path: Path) -> None:
+    """What lay behind the first `most_bytes` of a segment, all of them old, was passed over with them once."""
+    disk = Files(tmp_path)
+    for batches in (30, 3):
+        w = writer(disk)
+        w.open()
+        fill(w, batches)
+        w.close()
+    assert len(segments(disk, FOLDER)) == 2 and w.last == 33 * 4
+    size = disk.size(segment_path(FOLDER, 1)) or 0
+    for position in range(w.last):
+        for most_bytes in range(1, size + 200, 97):
+            found = Reader(disk, FOLDER).read(position, most_bytes)
+            assert found[0].first == position + 1, (position, most_bytes)
