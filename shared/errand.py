@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -32,6 +32,8 @@ class Errand(msgspec.Struct, Generic[C]):
     as_json: bool
     lifeline: Lifeline
     """Asks it to leave between two pieces of work."""
+    flags: frozenset[str] = frozenset()
+    """What else was asked for."""
 
     def use_agg(self, venue: str) -> bool | None:
         return uses_aggregates(self.pipeline, venue)
@@ -48,10 +50,18 @@ def uses_aggregates(pipeline: topology.Pipeline | None, venue: str) -> bool | No
 
 
 def run(
-    name: str, kind: type[C], work: Callable[[Errand[C]], int], about: str, argv: Sequence[str] | None = None
+    name: str,
+    kind: type[C],
+    work: Callable[[Errand[C]], int],
+    about: str,
+    argv: Sequence[str] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> int:
-    """Arguments, settings, lock and log around `work`; the exit code. One of the two places that catch everything."""
-    args = _arguments(about, argv)
+    """Arguments, settings, lock and log around `work`; the exit code. One of the two places that catch everything.
+
+    `flags` are the options of this process alone, and what each means.
+    """
+    args = _arguments(about, argv, flags or {})
     try:
         if args.date is not None:
             paths.day_start(args.date)
@@ -70,7 +80,8 @@ def run(
     lifeline.watch_signals()
     if args.supervised:
         lifeline.watch_stdin()
-    errand = Errand(Files(lake), settings, pipeline, args.date, args.json, lifeline)
+    given = frozenset(flag for flag in flags or {} if getattr(args, flag))
+    errand = Errand(Files(lake), settings, pipeline, args.date, args.json, lifeline, given)
     try:
         return work(errand)
     except NoRoom as error:
@@ -87,13 +98,15 @@ def run(
         lock.close()
 
 
-def _arguments(about: str, argv: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(about: str, argv: Sequence[str] | None, flags: Mapping[str, str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--date", help="only this day, such as 2025-10-20 (UTC)")
     parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")
     parser.add_argument("--stage", help="its key in that file")
     parser.add_argument("--lake", help="the lake's folder, instead of a pipeline file")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
+    for flag, says in flags.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=says)
     parser.add_argument(
         "--supervised", action="store_true", help="started by supervisor.py: leave when standard input ends"
     )

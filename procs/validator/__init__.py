@@ -3,6 +3,7 @@
     python -m procs.validator                       every day that is not judged to its end, today so far among them
     python -m procs.validator --date 2025-10-20     that day
     python -m procs.validator --lake data           of a lake, without a pipeline file
+    python -m procs.validator --klines              and with the venue's own bars, also of a day that is still open
     python -m procs.validator --json                the certificates, for a program
 
 Exit code 0 where all is right, 1 where something is wrong, 2 where the question is. A sealed hour is judged once and
@@ -16,4 +17,5 @@ from shared.config import StageConfig
 
 
 class Config(StageConfig, kw_only=True, frozen=True):
-    """Nothing to set."""
+    klines: bool = True
+    """Bars of closed days are compared with the venue's own, within a tenth of its REST limit."""

@@ -9,4 +9,6 @@ from procs.validator import Config
 from procs.validator.work import validate
 from shared.errand import run
 
-sys.exit(run("validator", Config, validate, procs.validator.__doc__ or ""))
+FLAGS = {"klines": "compare with the venue's own bars, also of a day that is still open"}
+
+sys.exit(run("validator", Config, validate, procs.validator.__doc__ or "", flags=FLAGS))

@@ -160,7 +160,6 @@ def _aggregates(day: Day) -> dict[str, Any]:
 
 def _bars(day: Day, settled: list[Hour]) -> dict[str, Any]:
     differ = sum(hour.bars.differ for hour in settled)
-    made = "\n".join(f"{hour.hour:02d} {hour.made_hash}" for hour in day.hours if hour.made_hash)
     return {
         "compared": sum(hour.bars.compared for hour in day.hours),
         "repeated": sum(hour.bars.repeated for hour in day.hours),
@@ -168,8 +167,14 @@ def _bars(day: Day, settled: list[Hour]) -> dict[str, Any]:
         "differ": [[second, columns] for hour in settled for second, columns in hour.bars.seconds],
         "pending": sum(hour.bars.differ for hour in day.hours) - differ,
         "unreadable": sorted({path for hour in day.hours for path in hour.bars.unreadable}),
-        "hash": hashlib.sha256(made.encode()).hexdigest() if made else None,  # of what the archive makes, by hour
+        "hash": made_hash(day),
     }
+
+
+def made_hash(day: Day) -> str | None:
+    """Of the bars that the archive makes, hour by hour."""
+    made = "\n".join(f"{hour.hour:02d} {hour.made_hash}" for hour in day.hours if hour.made_hash)
+    return hashlib.sha256(made.encode()).hexdigest() if made else None
 
 
 def _wrong(day: Day, settled: list[Hour], ids: dict[str, Any], aggregates: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -54,11 +55,22 @@ def _row(said: dict[str, Any]) -> list[str]:
 
 def _remarks(said: dict[str, Any]) -> list[str]:
     lines = [*said["wrong"], *said["notes"]]
+    klines = said["klines"]
+    if klines.get("compared"):
+        lines.append(f"{klines['compared']:,} of the venue's own bars compared, {klines['different']:,} differ")
+    if "why_not" in klines:
+        lines.append(f"the venue's own bars: {klines['why_not']}")
+    for one in klines.get("differ", ())[:MOST_PROBLEMS]:
+        lines.append(f"  {_clock(one['ts'])} {', '.join(one['columns'])}: {one['reason']}")
     for problem in said["problems"][:MOST_PROBLEMS]:
         where, line, why = (problem[key] if isinstance(problem, dict) else getattr(problem, key) for key in _PROBLEM)
         lines.append(f"{where}{f':{line}' if line else ''}: {why}")
     lines += [f"{path}: cannot be read" for path in said["bars_checked"]["unreadable"]]
     return lines
+
+
+def _clock(ts: int) -> str:
+    return datetime.fromtimestamp(ts // 1_000_000_000, UTC).strftime("%H:%M:%S")
 
 
 _PROBLEM = ("path", "line", "reason")

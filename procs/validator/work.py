@@ -15,23 +15,36 @@ from procs.validator import Config, certificate, index
 from procs.validator.certificate import Beside
 from procs.validator.day import Day, beside, save, write
 from procs.validator.inventory import inventory
+from procs.validator.klines import against_klines
 from procs.validator.page import page
 from procs.validator.report import show
 from shared import archive, paths, room, staging, venues
 from shared.barstore import bar_days
+from shared.enquiry import Enquiry, enquire, source_of
 from shared.errand import Errand
 from shared.files import Disk
 from shared.sealing import Reached, reached
 
 REQUESTS = "quality/requests"
 REPORT = "quality/report.html"
+ASK_AGAIN = 6 * paths.HOUR
+LONGEST_ASKING = 5 * paths.MINUTE
+"""After so long in one run no further day is compared with the venue's own bars: the next run goes on."""
 NEWEST = 2
 """Days that are looked at in every run, whether judged to their end or not: the compactor may still be at them."""
 
 
 def validate(errand: Errand[Config]) -> int:
     """One run; the exit code."""
-    at, run = reached(errand.disk, errand.pipeline), Run(errand)
+    run = Run(errand)
+    try:
+        return _validate(errand, run)
+    finally:
+        run.close()
+
+
+def _validate(errand: Errand[Config], run: Run) -> int:
+    at = reached(errand.disk, errand.pipeline)
     found: list[dict[str, Any]] = []
     for venue, symbol, date in _due(errand):
         if errand.lifeline.asked:
@@ -71,6 +84,7 @@ class Run:
         self._errand = errand
         self._disk = errand.disk
         self._now = time.time_ns()
+        self._enquiries: dict[str, Enquiry | None] = {}
 
     def judge(self, venue: str, symbol: str, date: str, at: Reached) -> dict[str, Any]:
         """The certificate of a day, as it stands now."""
@@ -86,6 +100,7 @@ class Run:
             manifest,
             staging.fetched(disk, venue, symbol, date),
             inventory(disk, venue, symbol, date, manifest, before.get("files", ())),
+            self._klines(day, before.get("klines") or {}),
         )
         said = certificate.issue(disk, certificate.certify(day, known))
         _ask_for_repairs(disk, day)
@@ -108,8 +123,45 @@ class Run:
         """Whether a judgement of the same files is still what would be said."""
         if before.get("is_provisional") and self._now >= day.end + certificate.FINAL_AFTER:
             return False
+        if self._wants_klines(day, before["klines"]):
+            return False
         # What lies behind the last trade is known once there is a later one.
         return not before["is_open_ended"] or day.next_trade() is None
+
+    # --- the venue's own bars ---
+
+    def _wants_klines(self, day: Day, known: dict[str, Any]) -> bool:
+        """Whether to ask now: once for a day that is over, and again where the venue did not answer a while ago."""
+        if "klines" in self._errand.flags:
+            return True
+        is_due = "why_not" in known and self._now - known.get("asked", 0) >= ASK_AGAIN
+        wanted = self._errand.settings.klines and day.is_over and day.has_bars and (not known or is_due)
+        return bool(wanted and source_of(self._errand.pipeline, day.venue) is not None)
+
+    def _klines(self, day: Day, known: dict[str, Any]) -> dict[str, Any]:
+        made = certificate.made_hash(day)
+        if known.get("of") != made:  # of other bars
+            known = {}
+        if not self._wants_klines(day, known):
+            return known
+        if time.time_ns() - self._now > LONGEST_ASKING:
+            return {"compared": 0, "different": 0, "differ": [], "why_not": "asked in a later run", "of": made}
+        if day.venue not in self._enquiries:
+            self._enquiries[day.venue] = enquire(self._errand.pipeline, day.venue, lambda: self._errand.lifeline.asked)
+        enquiry = self._enquiries[day.venue]
+        if enquiry is None or not enquiry.venue.kline_s:
+            return {
+                "compared": 0,
+                "different": 0,
+                "differ": [],
+                "why_not": "not compared: no live source of this venue",
+            }
+        return {**against_klines(self._disk, day, enquiry), "of": made}
+
+    def close(self) -> None:
+        for enquiry in self._enquiries.values():
+            if enquiry is not None:
+                enquiry.close()
 
 
 def a_day(disk: Disk, venue: str, symbol: str, date: str, at: Reached, use_agg: bool | None) -> Day:
