@@ -16,6 +16,8 @@ PRICES = ("open", "high", "low", "close")
 VOLUMES = ("volume_base", "volume_quote", "buy_volume_base", "buy_volume_quote")
 COLUMNS = (*PRICES, *VOLUMES, "trade_count")
 Row = Mapping[str, Any]
+Ranges = Sequence[Sequence[int]]
+"""First and last id of each."""
 
 _ZERO = Decimal(0)
 _LAST_DIGIT = {"volume_quote": Decimal("1e-8"), "buy_volume_quote": Decimal("1e-8")}
@@ -42,11 +44,11 @@ def compare(
     step_s: int,
     start: int,
     end: int,
-    missing: Sequence[Sequence[int]],
+    missing: Ranges,
 ) -> tuple[int, list[Difference]]:
     """How many periods from `start` to before `end` were compared, and those that differ.
 
-    Arguments: our seconds by their start (nanoseconds), the venue's bars, seconds of one of them, ids known to be missing.
+    Arguments: our seconds by their start (nanoseconds), the venue's bars, seconds of one of them, ids that are missing.
     """
     step = step_s * SECOND
     theirs = {kline.start: kline for kline in klines if start <= kline.start < end}
@@ -96,7 +98,7 @@ def _same(name: str, mine: Any, venue: Any) -> bool:
     if name in PRICES:
         return float(mine) == float(venue)
     told = Decimal(venue)
-    return abs(mine - told) <= max(_LAST_DIGIT.get(name, _ZERO), abs(told) * _FLOAT)
+    return bool(abs(mine - told) <= max(_LAST_DIGIT.get(name, _ZERO), abs(told) * _FLOAT))
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 # --- why ---
 
 
-def _explain(found: Sequence[Difference], rows: Mapping[int, Row], step: int, missing: Sequence[Sequence[int]]) -> None:
+def _explain(found: Sequence[Difference], rows: Mapping[int, Row], step: int, missing: Ranges) -> None:
     at = {one.ts: one for one in found}
     holes = list(_when(rows, missing))
     for one in found:
@@ -114,7 +116,7 @@ def _explain(found: Sequence[Difference], rows: Mapping[int, Row], step: int, mi
         one.reason = f"trades are missing here: ids {', '.join(ids[:3])}" if ids else _reason(one, at, step)
 
 
-def _when(rows: Mapping[int, Row], missing: Sequence[Sequence[int]]) -> Iterable[tuple[int, int, int, int]]:
+def _when(rows: Mapping[int, Row], missing: Ranges) -> Iterable[tuple[int, int, int, int]]:
     """Each missing range with the seconds of the trades around it."""
     traded = sorted(
         (row["first_trade_id"], second) for second, row in rows.items() if row["first_trade_id"] is not None

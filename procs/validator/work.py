@@ -30,6 +30,7 @@ REPORT = "quality/report.html"
 ASK_AGAIN = 6 * paths.HOUR
 LONGEST_ASKING = 5 * paths.MINUTE
 """After so long in one run no further day is compared with the venue's own bars: the next run goes on."""
+NOT_COMPARED: dict[str, Any] = {"compared": 0, "different": 0, "differ": []}
 NEWEST = 2
 """Days that are looked at in every run, whether judged to their end or not: the compactor may still be at them."""
 
@@ -145,17 +146,12 @@ class Run:
         if not self._wants_klines(day, known):
             return known
         if time.time_ns() - self._now > LONGEST_ASKING:
-            return {"compared": 0, "different": 0, "differ": [], "why_not": "asked in a later run", "of": made}
+            return {**NOT_COMPARED, "why_not": "asked in a later run", "of": made}
         if day.venue not in self._enquiries:
             self._enquiries[day.venue] = enquire(self._errand.pipeline, day.venue, lambda: self._errand.lifeline.asked)
         enquiry = self._enquiries[day.venue]
         if enquiry is None or not enquiry.venue.kline_s:
-            return {
-                "compared": 0,
-                "different": 0,
-                "differ": [],
-                "why_not": "not compared: no live source of this venue",
-            }
+            return {**NOT_COMPARED, "why_not": "not compared: no live source of this venue is in the pipeline file"}
         return {**against_klines(self._disk, day, enquiry), "of": made}
 
     def close(self) -> None:

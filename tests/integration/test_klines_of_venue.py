@@ -18,7 +18,6 @@ from shared.enquiry import Enquiry, Silent, source_of
 from shared.errand import Errand
 from shared.events import Trade
 from shared.files import Files
-from shared.lines import line
 from shared.process import Lifeline
 from shared.venues import Request
 from shared.venues.binance import Venue as Spot
@@ -162,4 +161,3 @@ def test_a_venue_that_does_not_answer_is_left_alone(tmp_path: Path, venue: Emula
 
 def test_futures_are_compared_by_the_minute() -> None:
     assert (Spot.kline_s, Usdm.kline_s) == (1, 60)
-    assert line  # the archive's writer is the fixtures'
