@@ -1,4 +1,4 @@
-"""Where everything lies in the lake: names that users and tools rely on, built from parts that cannot lead elsewhere."""
+"""Where everything lies in the lake: names that users rely on, built from parts that cannot lead elsewhere."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def hour_of(ts: int) -> int:
 
 
 def clock_name(ts: int, every_s: int = 60) -> str:
-    """The part of a file name that says when it starts: ``1342``, or ``134205`` where files are shorter than a minute."""
+    """The part of a file name that says when it starts: ``1342``, or ``134205`` where files are shorter."""
     start = ts - ts % (every_s * SECOND)
     return datetime.fromtimestamp(start // SECOND, UTC).strftime("%H%M" if every_s % 60 == 0 else "%H%M%S")
 

@@ -33,7 +33,7 @@ TRIM_NS = 5000 * MS
 
 
 class Context(msgspec.Struct, frozen=True):
-    """Where a stage object stands: its stage's name, the journal it reads, the venue at that journal's root, the lake."""
+    """Where a stage object stands: its stage's name, the journal it reads, the venue at its root, the lake."""
 
     stage: str
     journal: str
@@ -76,7 +76,7 @@ class Stage(Protocol):
 
 
 class Loop:
-    """One stage object between its inlet and its outlet. `turn` is called again and again, by `run` or by a simulator."""
+    """One stage object between its inlet and its outlet. `turn` is called over and over, by `run` or a simulator."""
 
     def __init__(
         self, name: str, stage: Stage, inlet: Callable[[int], Inlet], outlet: Outlet | None, clock: Clock

@@ -279,7 +279,7 @@ class Bus:
         return socket
 
     def pull(self, edge: str) -> _Inbox:
-        """Binds. The caller holds the stage's lock: a second bind of an ipc path succeeds silently and steals the lane."""
+        """Binds. The caller holds the stage's lock: a second bind of an ipc path silently steals the lane."""
         socket = self._bound(zmq.PULL, edge)
         self._poller.register(socket, zmq.POLLIN)
         return _Inbox(socket)
