@@ -53,8 +53,8 @@ class Config(StageConfig, kw_only=True, frozen=True):
             raise ValueError("journal_max_bytes: at least 1048576")
         if not 0 <= self.gather_ms <= 1000:
             raise ValueError("gather_ms: from 0 to 1000")
-        if self.stale_after_s < 5 or not 0.01 <= self.lifetime_h <= 24:
-            raise ValueError("stale_after_s: at least 5; lifetime_h: from 0.01 to 24")
+        if self.stale_after_s < 5 or not 0.001 <= self.lifetime_h <= 24:
+            raise ValueError("stale_after_s: at least 5; lifetime_h: from 0.001 to 24")
 
     @property
     def kinds(self) -> list[str]:
