@@ -88,7 +88,8 @@ class Inlet:
         if missing:
             self.counters["lost"] += missing
             logger.error(
-                f"records {self.position + 1} to {batch.first - 1} are in the journal no more; trades are healed by id"
+                f"records {self.position + 1} to {batch.first - 1} are in the journal no more: "
+                "the hours that they concern are made again from the archive"
             )
         self.position = batch.last
 
@@ -173,7 +174,15 @@ class Outlet:
         self._writer.sync()
 
     def trim(self) -> None:
+        before = set(self._writer.cut_loose)
         self._writer.trim()
+        say_cut_loose(self._writer.cut_loose - before)
 
     def close(self) -> None:
         self._writer.close()
+
+
+def say_cut_loose(bases: set[str]) -> None:
+    """An alarm for each consumer that a full journal did not wait for."""
+    for base in sorted(bases):
+        logger.error(f"{base} is too far behind and was cut loose: its hours are made again from the archive")

@@ -28,10 +28,6 @@ SEGMENT_BYTES = 8 << 20
 _COVERED = struct.Struct("<QI")
 
 
-class JournalFull(Exception):
-    """The journal holds as many bytes as it may: its consumers are behind."""
-
-
 class Damaged(ValueError):
     """Bytes that are no record."""
 
@@ -111,15 +107,19 @@ class Writer:
         state: Callable[[], bytes],
         consumers: Sequence[str] = (),
         *,
+        keepers: Sequence[str] = (),
         segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int = 2 << 30,
     ) -> None:
         """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a segment
-        goes when all of them have made durable what is in it."""
+        goes when all of them have made durable what is in it. Beyond `max_bytes` only `keepers` are waited for; any
+        other consumer is cut loose.
+        """
         self._disk = disk
         self._folder = folder
         self._state = state
         self._consumers = tuple(consumers)
+        self._keepers = tuple(keepers)
         self._segment_bytes = segment_bytes
         self.max_bytes = max_bytes
         self._file: Appender | None = None
@@ -129,6 +129,8 @@ class Writer:
         """Last sequence number given out."""
         self.cut_bytes = 0
         """Bytes that `open` found torn or damaged at the end, and moved to quarantine or cut."""
+        self.cut_loose: set[str] = set()
+        """Checkpoint bases of consumers that were not waited for."""
 
     @property
     def consumers(self) -> tuple[str, ...]:
@@ -219,13 +221,12 @@ class Writer:
         """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the
         current one.
         """
-        done = min(
-            (int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=self.last
-        )
-        firsts = sorted(self._sizes)
+        positions = {base: int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers}
+        done = min(positions.values(), default=self.last)
+        kept = min((positions[base] for base in self._keepers if base in positions), default=self.last)
         gone = 0
-        for first, following in pairwise(firsts):
-            if following - 1 > done:
+        for first, following in pairwise(sorted(self._sizes)):
+            if following - 1 > done and (self.held_bytes <= self.max_bytes or following - 1 > kept):
                 break
             if not gone:
                 for base in self._consumers:
@@ -236,6 +237,7 @@ class Writer:
                 break
             del self._sizes[first]
             gone += 1
+            self.cut_loose |= {base for base, position in positions.items() if position < following - 1}
         return gone
 
     def close(self) -> None:

@@ -109,8 +109,11 @@ class Setting:
 
     def writer(self, journal: str, state: Callable[[], bytes], **options: int) -> Writer:
         edges = [edge for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal]
-        bases = [paths.checkpoint_base(edge.consumer, journal) for edge in edges]
-        return Writer(self.disk, paths.journal_dir(self.name, journal), state, bases, **options)
+        bases = {edge.consumer: paths.checkpoint_base(edge.consumer, journal) for edge in edges}
+        # What is not archived is nowhere else; what the others miss is made again from the archive.
+        keepers = [base for name, base in bases.items() if self.pipeline.nodes[name].run == "archiver"]
+        folder = paths.journal_dir(self.name, journal)
+        return Writer(self.disk, folder, state, list(bases.values()), keepers=keepers, **options)
 
     def lanes(self, journal: str) -> list[Lane]:
         if self.bus is None:

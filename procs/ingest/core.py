@@ -29,6 +29,7 @@ from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
 from shared import checkpoint
+from shared.edges import say_cut_loose
 from shared.events import AggTrade, Batch, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
@@ -357,7 +358,9 @@ class Ingest:
     def _watch_space(self) -> None:
         """Stops receiving while the journal is full or the disk nearly so; what is not archived is never deleted."""
         writer, most = self.recorder.writer, self._config.journal_max_bytes
+        before = set(writer.cut_loose)
         writer.trim()
+        say_cut_loose(writer.cut_loose - before)
         held = writer.held_bytes
         if held > most // 2 and not self._full:
             logger.error(f"the journal holds {held >> 20} MB of at most {most >> 20}: its consumers are behind")

@@ -206,3 +206,25 @@ def test_from_any_position_the_next_record_comes_however_little_is_read_at_once(
         for most_bytes in range(1, size + 200, 97):
             found = Reader(disk, FOLDER).read(position, most_bytes)
             assert found[0].first == position + 1, (position, most_bytes)
+
+
+def test_a_full_journal_waits_for_the_archiver_alone_and_says_whom_it_cut_loose(tmp_path: Path) -> None:
+    # Given an archiver that keeps up and an aggregator that stopped long ago
+    disk = Files(tmp_path)
+    archive, bars = "journal/archive/ckpt-binance", "journal/bars_1s/ckpt-binance"
+    w = Writer(disk, FOLDER, lambda: b"", [archive, bars], keepers=[archive], segment_bytes=300, max_bytes=1500)
+    w.open()
+    w.roll()
+    for base, position in ((archive, 0), (bars, 4)):
+        ckpt = Checkpoint(disk, base)
+        ckpt.load()
+        ckpt.store(msgspec.msgpack.encode({"position": position}))
+    fill(w, 40)
+    # Then nothing that is not archived goes, however much there is
+    assert w.trim() == 0 and w.held_bytes > 1500
+    # And once it is archived, no more is kept than there may be
+    ckpt = Checkpoint(disk, archive)
+    ckpt.load()
+    ckpt.store(msgspec.msgpack.encode({"position": w.last}))
+    assert w.trim() > 0
+    assert w.held_bytes <= 1500 and w.cut_loose == {bars}
