@@ -21,6 +21,8 @@ DEATHS_WINDOW = 300 * SECOND
 DEATHS_ALLOWED = 10
 """More than these within the window: an alarm, and one try a minute, for ever."""
 ALARMED_DELAY = 60 * SECOND
+SOMEWHERE, LIVED_PART = 2 * SECOND, 10
+"""A stage that ran so long had got somewhere, and waits a tenth of that at the most."""
 SILENCE_ALLOWED = 10 * SECOND
 """A running stage beats once a second, from its work loop; one that is silent so long hangs."""
 START_ALLOWED = 30 * SECOND
@@ -152,6 +154,7 @@ def exited(life: Life, now: int, code: int, chance: float, ended: bool = True) -
     """Its process is gone. Exit 0 that nobody asked for is an end if ``ended`` (a recording is over), else a death."""
     done = code == 0 and (ended or life.state == State.DRAINING)
     word = Word.DONE if done else Word.REFUSED if code == 2 and not life.killed else Word.DIED
+    lived = now - life.running_since if life.running_since is not None else 0
     life = _moved(life, now, word)
     life = msgspec.structs.replace(life, due=None, running_since=None)
     if life.state == State.STOPPED and life.again:
@@ -160,14 +163,18 @@ def exited(life: Life, now: int, code: int, chance: float, ended: bool = True) -
         return life
     deaths = (*_recent(life.deaths, now), now)
     life = msgspec.structs.replace(life, deaths=deaths, attempt=life.attempt + 1, restarts=life.restarts + 1)
-    return msgspec.structs.replace(life, due=now + delay(life, chance))
+    return msgspec.structs.replace(life, due=now + delay(life, chance, lived))
 
 
-def delay(life: Life, chance: float) -> int:
-    """Nanoseconds before the next start: 0.2 to 30 seconds, give or take a quarter; a minute when alarmed."""
-    if life.alarm:
-        return ALARMED_DELAY
-    return int(ceiling(life.attempt - 1, FIRST_DELAY, LONGEST_DELAY) * (0.75 + chance / 2))
+def delay(life: Life, chance: float, lived: int = 0) -> int:
+    """Nanoseconds before the next start: 0.2 to 30 seconds, give or take a quarter; a minute when alarmed.
+
+    Who ran for a while before it died waits no longer than a part of that: what gets somewhere between two deaths
+    (somebody kills it, memory runs out) is wanted back, and its starts cost little.
+    """
+    jitter = 0.75 + chance / 2
+    wait = ALARMED_DELAY if life.alarm else int(ceiling(life.attempt - 1, FIRST_DELAY, LONGEST_DELAY) * jitter)
+    return min(wait, max(int(FIRST_DELAY * jitter), lived // LIVED_PART)) if lived >= SOMEWHERE else wait
 
 
 def asked_to_stop(life: Life, now: int, allowed: int = DRAIN_ALLOWED) -> Life:

@@ -178,9 +178,12 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
     beat.phase = "running"
     room = Room(need) if need is not None else None
     is_short = room is not None and _look(room, setting, loops)
+    is_level = False
+    setting.heart.send()
     while not setting.lifeline.asked:
         busy = [] if is_short else [loop.turn() for loop in loops]
-        if setting.heart.due():
+        if setting.heart.due() or (not is_level and not any(busy)):  # that it is level is said at once
+            is_level = is_level or not any(busy)
             is_short = room is not None and _look(room, setting, loops)
             _describe(beat, loops)
             setting.heart.send()

@@ -78,6 +78,7 @@ class Shell:
         self._over = loop.create_future()
         self.core.open(time.time_ns(), time.monotonic_ns())
         self._setting.heart.beat.phase = "running"
+        self._beat()
         try:
             self._turn_again()
             await self._over

@@ -94,6 +94,31 @@ def test_more_than_ten_deaths_in_five_minutes_are_an_alarm_and_one_try_a_minute_
     assert life.alarm and life.alive
 
 
+def test_who_gets_somewhere_between_two_deaths_is_back_soon_however_often_it_is_killed() -> None:
+    life, now, waits = born(), 0, []
+    for _ in range(40):
+        for _ in range(4):
+            life = lifecycle.beaten(life, now, "running")
+            now += SECOND
+        life = dead(life, now, -9)
+        assert life.due is not None
+        waits.append((life.due - now) / SECOND)
+        now = life.due
+        life = lifecycle.started(life, now)
+    assert max(waits) == 0.4 and life.alarm
+
+
+def test_who_dies_as_soon_as_it_runs_waits_ever_longer() -> None:
+    life, now, waits = born(), 0, []
+    for _ in range(8):
+        life = dead(lifecycle.beaten(life, now, "running"), now + SECOND)
+        assert life.due is not None
+        waits.append((life.due - now - SECOND) / SECOND)
+        now = life.due
+        life = lifecycle.started(life, now)
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6]
+
+
 def test_an_alarm_ends_when_the_deaths_are_five_minutes_old() -> None:
     life = born()
     for _ in range(12):
