@@ -50,8 +50,8 @@ SET VARIABLE day_columns = {
 };
 SET VARIABLE instrument_columns = {
     venue: 'VARCHAR', date: 'DATE', symbol: 'VARCHAR', status: 'VARCHAR', base: 'VARCHAR', quote: 'VARCHAR',
-    kind: 'VARCHAR', tick_size: 'VARCHAR', lot_size: 'VARCHAR', min_qty: 'VARCHAR', max_qty: 'VARCHAR',
-    min_notional: 'VARCHAR', asked: 'TIMESTAMPTZ'
+    kind: 'VARCHAR', tick_size: 'DOUBLE', lot_size: 'DOUBLE', min_qty: 'DOUBLE', max_qty: 'DOUBLE',
+    min_notional: 'DOUBLE', asked: 'TIMESTAMPTZ'
 };
 
 -- What DuckDB 2.0 brought: a pattern may match no file, and nanoseconds keep their time zone. Before it, a source is its

@@ -48,13 +48,15 @@ class Said(msgspec.Struct):
     bars_differ: int = 0
     wrong: list[str] = []
     notes: list[str] = []
+    status: str | None = None
     statuses: list[dict[str, Any]] = []
     hours: list[dict[str, Any]] = []
 
     @property
     def is_good(self) -> bool:
         """Nothing to be done. A symbol that the venue has halted is not alarmed about for want of a later trade."""
-        is_halted = bool(self.statuses) and self.statuses[-1].get("status") != "TRADING"
+        last = self.statuses[-1].get("status") if self.statuses else self.status
+        is_halted = last not in (None, "", "TRADING")
         is_excused = self.verdict == "unproven" and self.is_open_ended and is_halted
         return not self.wrong and (self.verdict in GOOD or is_excused)
 

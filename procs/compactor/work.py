@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import msgspec
 from loguru import logger
 
-from procs.compactor import Config, backfills, fold, repair
+from procs.compactor import Config, backfills, fold, instruments, repair
 from procs.compactor.day import Day
 from procs.compactor.swap import HOME, recover, sweep
 from shared import archive, paths, staging
@@ -28,6 +29,7 @@ class Done(msgspec.Struct):
     hours_backfilled: int = 0
     hours_rebuilt: int = 0
     days_closed: int = 0
+    days_of_instruments: int = 0
 
     def __str__(self) -> str:
         said = [f"{value} {name.replace('_', ' ')}" for name, value in msgspec.structs.asdict(self).items() if value]
@@ -73,6 +75,7 @@ class Run:
         self._install_backfills()
         self._obey_requests()
         self._close_days()
+        self.done.days_of_instruments += instruments.make(self._disk, self._errand.date)
 
     def _next(self) -> None:
         """Before each piece of work."""
@@ -99,7 +102,7 @@ class Run:
 
     def _fold_lines(self) -> None:
         for venue, symbol in archive.symbols(self._disk):
-            folder = f"raw/{venue}/{paths.safe(symbol)}"
+            folder = paths.symbol_dir("raw", venue, symbol)
             for date in self._dates(folder):
                 self._fold_day(venue, f"{folder}/{date}", date, symbol)
         for top in ("feed", "rejected"):
@@ -136,28 +139,38 @@ class Run:
     # --- repairs ---
 
     def _install_staged(self) -> None:
-        for venue, symbol, date in list(repair.staged(self._disk, self._errand.date)):
-            self._reopen(venue, symbol, date)
-            sealed = {hour for hour in range(24) if self._is_sealed(venue, date, hour)}
-            job = partial(repair.install_staged, self._disk, venue, symbol, date, sealed)
-            self.done.hours_rebuilt += self._try(job)
-
-    def _install_backfills(self) -> None:
-        """Under the lock of those who stage; while one of them is at work, theirs waits for the next run."""
         if not staging.venues(self._disk):
             return
-        try:
-            lock = Lock(self._disk.path(staging.LOCK), "the compactor") if isinstance(self._disk, Files) else None
-        except Held as held:
-            logger.info(f"{held}: what is staged is installed next time")
+        with self._alone(paths.REBUILD_LOCK) as is_alone:
+            for venue, symbol, date in list(repair.staged(self._disk, self._errand.date)) if is_alone else ():
+                self._reopen(venue, symbol, date)
+                sealed = {hour for hour in range(24) if self._is_sealed(venue, date, hour)}
+                job = partial(repair.install_staged, self._disk, venue, symbol, date, sealed)
+                self.done.hours_rebuilt += self._try(job)
+
+    def _install_backfills(self) -> None:
+        if not staging.venues(self._disk):
+            return
+        with self._alone(staging.LOCK) as is_alone:
+            for venue, symbol, date in list(backfills.waiting(self._disk, self._errand.date)) if is_alone else ():
+                self.done.hours_rebuilt += self._try(partial(self._install_backfill, venue, symbol, date))
+            if is_alone:
+                backfills.sweep(self._disk)
+
+    @contextmanager
+    def _alone(self, path: str) -> Iterator[bool]:
+        """Holds the lock of those who stage; False while one of them is at work: theirs waits for the next run."""
+        if not isinstance(self._disk, Files):
+            yield True
             return
         try:
-            for venue, symbol, date in list(backfills.waiting(self._disk, self._errand.date)):
-                self.done.hours_rebuilt += self._try(partial(self._install_backfill, venue, symbol, date))
-            backfills.sweep(self._disk)
-        finally:
-            if lock is not None:
-                lock.close()
+            lock = Lock(self._disk.path(path), "the compactor")
+        except Held as held:
+            logger.info(f"{held}: what is staged is installed next time")
+            yield False
+            return
+        with lock:
+            yield True
 
     def _install_backfill(self, venue: str, symbol: str, date: str) -> int:
         at = self._at(venue)
@@ -198,8 +211,7 @@ class Run:
     def _close_days(self) -> None:
         known = {*archive.symbols(self._disk), *archive.symbols(self._disk, "parquet")}
         for venue, symbol in sorted(known):
-            folder = paths.safe(symbol)
-            days = {*self._dates(f"raw/{venue}/{folder}"), *self._open_days(venue, symbol)}
+            days = {*self._dates(paths.symbol_dir("raw", venue, symbol)), *self._open_days(venue, symbol)}
             for date in sorted(days):
                 if self._closes(venue, symbol, date):
                     self.done.days_closed += self._try(partial(self._close, venue, symbol, date))

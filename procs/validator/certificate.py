@@ -34,6 +34,8 @@ class Beside(msgspec.Struct):
     """Where lines were fetched from afterwards; the venue's daily file among them has a checksum."""
     files: list[dict[str, Any]] = []
     klines: dict[str, Any] = {}
+    status: str | None = None
+    """The venue's last word of the day on the symbol, such as TRADING; None where it was not asked."""
 
 
 def certify(day: Day, beside: Beside) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "quotes_live": account.quotes_live(day),
         "feed": _added({event.kind: 1} for event in day.feed),
         "outages": account.outages(day)[: account.LISTED],
+        "status": beside.status,
         "statuses": account.statuses(day)[: account.LISTED],
         "latency_ms": _latency(day),
         "clock_offset_ms": _clock(day),
@@ -211,7 +214,10 @@ def _notes(day: Day, seconds: dict[str, int], beside: Beside) -> list[str]:
     offsets = quality.clock_offsets(day.feed)
     if offsets and abs(offsets[len(offsets) // 2]) > FAR_OFF_NS:
         said.append(f"this machine's clock is {-offsets[len(offsets) // 2] / 1e9:+.1f} s off the venue's")
-    for change in account.statuses(day)[:LISTED]:
+    changes = account.statuses(day)
+    if not changes and beside.status not in (None, "", "TRADING"):
+        said.append(f"the venue says {beside.status}")
+    for change in changes[:LISTED]:
         said.append(f"the venue says {change['status']} since {_clock_time(change['ts'])}")
     if different := beside.klines.get("different"):
         said.append(f"{different} of the venue's own bars differ from ours")
@@ -293,4 +299,15 @@ def _content(said: dict[str, Any]) -> Any:
     return {key: value for key, value in plain.items() if key not in _OUTSIDE}
 
 
-_OUTSIDE = ("issue", "replaces", "is_provisional", "judged_by", "manifest", "files", "klines", "notes", "hours_sealed")
+_OUTSIDE = (
+    "issue",
+    "replaces",
+    "is_provisional",
+    "judged_by",
+    "manifest",
+    "files",
+    "klines",
+    "notes",
+    "hours_sealed",
+    "status",
+)

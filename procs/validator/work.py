@@ -25,7 +25,6 @@ from shared.errand import Errand
 from shared.files import Disk
 from shared.sealing import Reached, reached
 
-REQUESTS = "quality/requests"
 REPORT = "quality/report.html"
 ASK_AGAIN = 6 * paths.HOUR
 LONGEST_ASKING = 5 * paths.MINUTE
@@ -66,7 +65,7 @@ def _validate(errand: Errand[Config], run: Run) -> int:
 def _due(errand: Errand[Config]) -> Iterator[tuple[str, str, str]]:
     disk = errand.disk
     for venue, symbol in sorted({*archive.symbols(disk), *archive.symbols(disk, "parquet")}):
-        held = {*archive.dates(disk, f"raw/{venue}/{paths.safe(symbol)}"), *bar_days(disk, venue, symbol)}
+        held = {*archive.dates(disk, paths.symbol_dir("raw", venue, symbol)), *bar_days(disk, venue, symbol)}
         newest = sorted(held)[-NEWEST:]
         for date in sorted(held):
             if errand.date is None:
@@ -102,6 +101,7 @@ class Run:
             staging.fetched(disk, venue, symbol, date),
             inventory(disk, venue, symbol, date, manifest, before.get("files", ())),
             self._klines(day, before.get("klines") or {}),
+            status_of(disk, venue, symbol, date),
         )
         said = certificate.issue(disk, certificate.certify(day, known))
         _ask_for_repairs(disk, day)
@@ -177,6 +177,18 @@ def read_manifest(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, A
         return {}
 
 
+def status_of(disk: Disk, venue: str, symbol: str, date: str) -> str | None:
+    """What the venue said last of the symbol on that day, as ingest keeps it for a week."""
+    for stage in disk.list("journal"):
+        try:
+            kept = msgspec.json.decode(disk.read(f"journal/{stage}/instruments.json"))
+            if kept["venue"] == venue:
+                return str(kept["days"][date]["symbols"][symbol]["status"])
+        except (FileNotFoundError, ValueError, RecursionError, KeyError, TypeError):
+            continue
+    return None
+
+
 def _is_closed(disk: Disk, venue: str, symbol: str, date: str) -> bool:
     return disk.size(paths.checksum_file(venue, symbol, date)) is not None
 
@@ -184,7 +196,7 @@ def _is_closed(disk: Disk, venue: str, symbol: str, date: str) -> bool:
 def _ask_for_repairs(disk: Disk, day: Day) -> None:
     """A request stands for as long as the hour is wrong and the archive can mend it."""
     for hour in day.hours:
-        path = f"{REQUESTS}/{day.venue}/{paths.safe(day.symbol)}/{day.date}_{hour.hour:02d}.json"
+        path = paths.request_file(day.venue, day.symbol, day.date, hour.hour)
         bars = hour.bars
         is_wrong = hour.is_sealed and (bars.differ or bars.repeated or bars.unreadable)
         if is_wrong and hour.may_be_rebuilt:

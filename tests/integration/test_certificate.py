@@ -248,6 +248,15 @@ def test_a_change_of_status_is_a_word_and_no_alarm(tmp_path: Path) -> None:
     assert said["statuses"] == [{"ts": MORNING + HOUR, "status": "BREAK", "was": "TRADING"}]
 
 
+def test_a_symbol_that_was_halted_before_the_day_began_has_a_word_too(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path, [e for e in a_whole_day() if e.ts < MORNING + 2 * HOUR])
+    days = {DATE: {"ts": MORNING, "symbols": {"SOLUSDT": {"symbol": "SOLUSDT", "status": "BREAK"}}}}
+    disk.write("journal/binance/instruments.json", msgspec.json.encode({"venue": VENUE, "days": days}))
+    said = judged(disk)
+    assert (said["status"], said["notes"]) == ("BREAK", ["the venue says BREAK"])
+    assert (said["verdict"], said["is_open_ended"], said["wrong"]) == ("unproven", True, [])
+
+
 def test_an_ended_recording_is_over_and_claims_nothing_behind_its_end(tmp_path: Path) -> None:
     events = [e for e in a_whole_day() if MORNING <= e.ts < MORNING + 2 * HOUR]
     disk = a_lake(tmp_path, events)

@@ -166,6 +166,8 @@ def test_report_of_a_day_is_good_only_if_all_of_it_is(tmp_path: Path, capsys: py
 def test_a_halted_symbol_is_no_nightly_alarm() -> None:
     halted = reporting.Said(verdict="unproven", is_open_ended=True, statuses=[{"status": "BREAK"}])
     assert halted.is_good
+    assert reporting.Said(verdict="unproven", is_open_ended=True, status="BREAK").is_good  # since another day
+    assert not reporting.Said(verdict="unproven", is_open_ended=True, status="TRADING").is_good
     assert not reporting.Said(verdict="unproven", is_open_ended=True).is_good
     assert not reporting.Said(verdict="unproven", statuses=[{"status": "BREAK"}]).is_good
     assert not reporting.Said(verdict="complete", wrong=["1 broken lines"]).is_good
