@@ -55,6 +55,16 @@ class Trade(NamedTuple):
     kind: str | None = None
 
 
+class Aggregate(NamedTuple):
+    price: str
+    qty: str
+    first: int
+    last: int
+    ns: int
+    side: str
+    to: tuple[int, ...]
+
+
 class Quote(NamedTuple):
     words: tuple[str, str, str, str]
     """Bid, its quantity, ask, its quantity."""
@@ -68,6 +78,7 @@ class Ledger:
 
     trades: dict[str, dict[int, Trade]] = field(default_factory=lambda: defaultdict(dict))
     quotes: dict[str, dict[int, Quote]] = field(default_factory=lambda: defaultdict(dict))
+    aggregates: dict[str, dict[int, Aggregate]] = field(default_factory=lambda: defaultdict(dict))
     closed: dict[int, int] = field(default_factory=dict)
     excused: dict[int, int] = field(default_factory=dict)
     micro: dict[int, bool] = field(default_factory=dict)
@@ -84,9 +95,13 @@ def from_standin(path: Path) -> Ledger:
         word = json.loads(line)
         match word[0]:
             case "t":
-                _, name, number, price, qty, us, _, maker, to = word
+                _, name, number, price, qty, us, _, maker, to, kind = word
                 side = "sell" if maker else "buy"
-                ledger.trades[name][number] = Trade(price, qty, us * 1000, side, tuple(to))
+                ledger.trades[name][number] = Trade(price, qty, us * 1000, side, tuple(to), kind)
+            case "a":
+                _, name, number, price, qty, first, last, us, maker, to = word
+                side = "sell" if maker else "buy"
+                ledger.aggregates[name][number] = Aggregate(price, qty, first, last, us * 1000, side, tuple(to))
             case "q":
                 _, name, u, bid, bid_qty, ask, ask_qty, us, to = word
                 ledger.quotes[name][u] = Quote((bid, bid_qty, ask, ask_qty), us, tuple(to))
@@ -159,6 +174,7 @@ class Line(NamedTuple):
 class Archive:
     trades: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     quotes: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    aggregates: dict[str, dict[int, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     feed: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -237,7 +253,9 @@ def _take(archive: Archive, line: dict[str, Any], where: str, report: Report) ->
             report.fault("raw: keys of a quote", f"{where}: {keys}")
         held, number = archive.quotes[line["symbol"]], line["update_id"]
     elif line["stream"] == "aggTrade":
-        return
+        if set(keys) != {*TRADE_KEYS, "agg_id", "first_trade_id", "last_trade_id"} - {"trade_id"}:
+            report.fault("raw: keys of an aggregate", f"{where}: {keys}")
+        held, number = archive.aggregates[line["symbol"]], line["agg_id"]
     else:
         report.fault("raw: an unknown stream", where)
         return
@@ -266,8 +284,12 @@ def judge_trades(ledger: Ledger, archive: Archive, report: Report) -> None:
         first = min(held, default=first_sent)
         if first > first_sent:
             report.fault("begins after the first trade sent", f"{name}: {first}, sent {first_sent}")
-        missing = [number for number in range(min(first, first_sent), max(issued) + 1) if number not in held]
+        stand_in = covered(archive, name)
+        every = range(min(first, first_sent), max(issued) + 1)
+        missing = [number for number in every if number not in held and number not in stand_in]
         lost = [n for n in missing if not any(low <= n <= high for low, high in ledger.forgotten[name])]
+        # Futures: what is in no aggregate and was not received, only a key would give.
+        lost = [n for n in lost if issued[n].kind in (None, "MARKET") or issued[n].to]
         forgotten_total += len(missing) - len(lost)
         missing_total += len(lost)
         for low, high in _ranges(lost):
@@ -281,6 +303,33 @@ def judge_trades(ledger: Ledger, archive: Archive, report: Report) -> None:
     report.figures["trades missing"] = missing_total
     report.figures["trades nobody can have, missing"] = forgotten_total
     report.figures["trades with ms where us were to be had"] = coarse
+
+
+def covered(archive: Archive, name: str) -> set[int]:
+    """Trade ids that fetched aggregates stand in for."""
+    rows = [line for line in archive.aggregates[name].values() if line["source"] != "ws"]
+    return {n for line in rows for n in range(line["first_trade_id"], line["last_trade_id"] + 1)}
+
+
+def judge_aggregates(ledger: Ledger, archive: Archive, report: Report) -> None:
+    """Every aggregate that was sent is held once, as it was issued; and nothing else is."""
+    for name in sorted(set(ledger.aggregates) | set(archive.aggregates)):
+        issued, held = ledger.aggregates[name], archive.aggregates[name]
+        for number, line in held.items():
+            own = issued.get(number)
+            if own is None:  # before the ledger began
+                continue
+            want = (own.price, own.qty, own.side, own.first, own.last, own.ns // 1_000_000)
+            keys = ("price", "qty", "side", "first_trade_id", "last_trade_id")
+            if (*(line[key] for key in keys), line["ts_event"] // 1_000_000) != want:
+                report.fault("an aggregate of other words", f"{line['where']}: {want}")
+        sent = [number for number, own in issued.items() if own.to]
+        if not sent:
+            continue
+        missing = [n for n in range(min(sent), max(issued) + 1) if n not in held]
+        for low, high in _ranges(missing):
+            report.fault("aggregates missing", f"{name} {low}..{high}")
+    report.figures["aggregates"] = sum(map(len, archive.aggregates.values()))
 
 
 def _same_trade(trade: Trade, line: dict[str, Any], ledger: Ledger, report: Report) -> int:
@@ -440,7 +489,7 @@ def read_bars(lake: Path, venue: str, report: Report) -> dict[tuple[str, int], d
     return rows
 
 
-def judge_bars(rows: dict[tuple[str, int], dict[str, Any]], archive: Archive, report: Report) -> None:
+def judge_bars(rows: dict[tuple[str, int], dict[str, Any]], archive: Archive, ledger: Ledger, report: Report) -> None:
     seconds: set[tuple[str, int]] = set()
     last_bits = 0
     for name in sorted(set(archive.trades) | set(archive.quotes)):
@@ -449,10 +498,15 @@ def judge_bars(rows: dict[tuple[str, int], dict[str, Any]], archive: Archive, re
             for n, line in archive.trades[name].items()
             if line.get("trade_type") in (None, "MARKET")
         }
+        stand_in = covered(archive, name)
+        for number in stand_in - held.keys():  # an aggregate stands for the very trades it was made of
+            trade = ledger.trades[name].get(number)
+            if trade is not None:
+                held[number] = (trade.ns, trade.price, trade.qty, trade.side)
         bars = own_bars(held)
         quotes = _quotes_by_second(archive.quotes[name])
         seconds |= {(name, s) for s in bars} | {(name, s) for s in quotes}
-        everything = archive.trades[name]
+        everything = archive.trades[name] | {number: {} for number in stand_in}
         for second, bar in bars.items():
             row = rows.get((name, second))
             if row is None:
@@ -562,7 +616,10 @@ def judge_feed(archive: Archive, report: Report) -> None:
             if first <= high:
                 report.fault("feed: ids healed twice", f"{name} {first}..{last}")
             high = max(high, last)
-            lines = [archive.trades[name].get(n) for n in range(first, last + 1)]
+            stand_in = covered(archive, name)
+            lines = [archive.trades[name].get(n) for n in range(first, last + 1) if n not in stand_in]
+            if stand_in.intersection(range(first, last + 1)):
+                continue
             if None in lines:
                 report.fault("feed: healed and not held", f"{name} {first}..{last}")
             elif source not in {line["source"] for line in lines if line is not None}:
@@ -578,8 +635,9 @@ def judge(lake: Path, ledger: Ledger, venue: str = "binance", live: bool = False
     archive = read_archive(lake, venue, report, live)
     judge_trades(ledger, archive, report)
     judge_quotes(ledger, archive, report)
+    judge_aggregates(ledger, archive, report)
     judge_feed(archive, report)
-    judge_bars(read_bars(lake, venue, report), archive, report)
+    judge_bars(read_bars(lake, venue, report), archive, ledger, report)
     return report, archive
 
 

@@ -28,7 +28,7 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from bench.standin_market import Ledger, Market, Quote, Symbol, Trade
+from bench.standin_market import Aggregate, Event, Ledger, Market, Quote, Symbol, Trade
 from bench.standin_rest import Clock, Rest, now_us
 
 MAX_STREAMS = 1024
@@ -42,8 +42,10 @@ TICK_S = 0.004
 class Peer:
     """One client connection: what it subscribed to and in which dress it wants it."""
 
-    def __init__(self, number: int, ws: ServerConnection, combined: bool, micro: bool) -> None:
+    def __init__(self, number: int, ws: ServerConnection, route: str, combined: bool, micro: bool) -> None:
         self.number, self.ws, self.combined, self.micro = number, ws, combined, micro
+        self.route = route
+        """Of futures: ``public`` or ``market``; what belongs to the other is acknowledged and never comes."""
         self.streams: set[str] = set()
         self.opened = time.monotonic()
         self.stalled_until = 0.0
@@ -62,8 +64,8 @@ class Peer:
 class Venue:
     """Everything the two servers share, and the market's clock."""
 
-    def __init__(self, market: Market, ledger: Ledger, lifetime_s: float) -> None:
-        self.market, self.ledger, self.lifetime_s = market, ledger, lifetime_s
+    def __init__(self, market: Market, ledger: Ledger, lifetime_s: float, futures: bool = False) -> None:
+        self.market, self.ledger, self.lifetime_s, self.futures = market, ledger, lifetime_s, futures
         self.rest = Rest(self)
         self.peers: dict[int, Peer] = {}
         self.listeners: dict[str, list[Peer]] = {}
@@ -75,7 +77,7 @@ class Venue:
         self.cut_rest = True
         self.refuse_status = 0
         self.duplicate = self.reorder = self.withhold = 0.0
-        self.held: list[tuple[int, str, Symbol, Trade | Quote]] = []
+        self.held: list[tuple[int, str, Symbol, Event]] = []
         self.issued = self.sent = self.too_fast = self.unknown = 0
         for symbol in market.symbols.values():
             for trade in symbol.trades:
@@ -114,9 +116,9 @@ class Venue:
                     peer.stalled_until = 0.0
                     transport.resume_reading()
 
-    def _issue(self, symbol: Symbol, event: Trade | Quote) -> None:
+    def _issue(self, symbol: Symbol, event: Event) -> None:
         self.issued += 1
-        kind = "trade" if isinstance(event, Trade) else "bookTicker"
+        kind = KINDS[type(event)]
         stream = f"{symbol.name.lower()}@{kind}"
         if isinstance(event, Trade) and (
             event.id in symbol.withheld or (self.withhold and symbol.rng.random() < self.withhold)
@@ -135,7 +137,7 @@ class Venue:
             self._send(stream, symbol, event)
 
     def _release(self, all_of_it: bool = False) -> None:
-        kept: list[tuple[int, str, Symbol, Trade | Quote]] = []
+        kept: list[tuple[int, str, Symbol, Event]] = []
         for ticks, stream, symbol, event in self.held:
             if ticks <= 0 or all_of_it:
                 self._deliver(stream, symbol, event)
@@ -143,24 +145,27 @@ class Venue:
                 kept.append((ticks - 1, stream, symbol, event))
         self.held = kept
 
-    def _deliver(self, stream: str, symbol: Symbol, event: Trade | Quote, silent: bool = False) -> None:
+    def _deliver(self, stream: str, symbol: Symbol, event: Event, silent: bool = False) -> None:
         to = [] if silent else self._send(stream, symbol, event)
         if isinstance(event, Trade):
             if to and symbol.first_sent is None:
                 symbol.first_sent = event.id
             self.ledger.trade(symbol.name, event, to)
+        elif isinstance(event, Aggregate):
+            self.ledger.aggregate(symbol.name, event, to)
         else:
             self.ledger.quote(symbol.name, event, now_us(), to)
 
-    def _send(self, stream: str, symbol: Symbol, event: Trade | Quote) -> list[int]:
+    def _send(self, stream: str, symbol: Symbol, event: Event) -> list[int]:
         to: list[int] = []
         texts: dict[tuple[bool, bool], str] = {}
         for peer in self.listeners.get(stream, ()):
-            if peer.stalled or peer.why:
+            if peer.stalled or peer.why or (self.futures and ROUTES[type(event)] != peer.route):
                 continue
             dress = (peer.combined, peer.micro)
             if dress not in texts:
-                texts[dress] = dressed(stream, payload(symbol.name, event, peer.micro), peer.combined)
+                data = (futures if self.futures else payload)(symbol.name, event, peer.micro)
+                texts[dress] = dressed(stream, data, peer.combined)
             broadcast((peer.ws,), texts[dress])
             to.append(peer.number)
             self.sent += 1
@@ -187,7 +192,7 @@ class Venue:
             return ws.respond(http.HTTPStatus.TOO_MANY_REQUESTS, "too many connection attempts\n")
         if time.time() < self.refuse_until:
             return ws.respond(http.HTTPStatus(self.refuse_status or 503), "refused\n")
-        path = urlsplit(request.path).path
+        path = self._place(urlsplit(request.path).path)[1]
         if path != "/stream" and path != "/ws" and not path.startswith("/ws/"):
             return ws.respond(http.HTTPStatus.NOT_FOUND, "no such path\n")
         return None
@@ -196,12 +201,13 @@ class Venue:
         assert ws.request is not None
         url = urlsplit(ws.request.path)
         query = parse_qs(url.query)
-        combined = url.path == "/stream"
-        micro = query.get("timeUnit", [""])[0].upper() == "MICROSECOND"
+        route, path = self._place(url.path)
+        combined = path == "/stream"
+        micro = not self.futures and query.get("timeUnit", [""])[0].upper() == "MICROSECOND"
         self.connections += 1
-        peer = self.peers[self.connections] = Peer(self.connections, ws, combined, micro)
-        names = query.get("streams", [""])[0].split("/") if combined else url.path[4:].split("/")
-        self.ledger.note("c", peer.number, "open", now_us(), {"combined": combined, "micro": micro})
+        peer = self.peers[self.connections] = Peer(self.connections, ws, route, combined, micro)
+        names = query.get("streams", [""])[0].split("/") if combined else path[4:].split("/")
+        self.ledger.note("c", peer.number, "open", now_us(), {"combined": combined, "micro": micro, "route": route})
         self._subscribe(peer, [name for name in names if name])
         try:
             async for message in ws:
@@ -216,6 +222,13 @@ class Venue:
             sent, got = ws.close_code, ws.protocol.close_rcvd
             why = peer.why or f"client (code {sent}, their close frame: {got})"
             self.ledger.note("c", peer.number, "close", now_us(), why)
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """Route and path; without a route futures serve what is public."""
+        for route in ("public", "market", "private"):
+            if self.futures and path.startswith(f"/{route}/"):
+                return route, path.removeprefix(f"/{route}")
+        return "public", path
 
     def _subscribe(self, peer: Peer, names: list[str]) -> bool:
         if len(peer.streams | set(names)) > MAX_STREAMS:
@@ -386,8 +399,19 @@ async def _close(peer: Peer) -> None:
         await peer.ws.close(1001, "")
 
 
-def payload(name: str, event: Trade | Quote, micro: bool) -> str:
-    """The documented JSON of one event."""
+KINDS = {Trade: "trade", Aggregate: "aggTrade", Quote: "bookTicker"}
+ROUTES = {Trade: "public", Aggregate: "market", Quote: "public"}
+
+
+def payload(name: str, event: Event, micro: bool) -> str:
+    """The documented JSON of one event of the spot market."""
+    if isinstance(event, Aggregate):
+        matched = event.us if micro else event.us // 1000
+        maker = "true" if event.maker else "false"
+        return (
+            f'{{"e":"aggTrade","E":{matched},"s":"{name}","a":{event.id},"p":"{event.price}","q":"{event.qty}",'
+            f'"f":{event.first},"l":{event.last},"T":{matched},"m":{maker},"M":true}}'
+        )
     if isinstance(event, Quote):
         return (
             f'{{"u":{event.u},"s":"{name}","b":"{event.bid}","B":"{event.bid_qty}",'
@@ -398,6 +422,26 @@ def payload(name: str, event: Trade | Quote, micro: bool) -> str:
     return (
         f'{{"e":"trade","E":{sent},"s":"{name}","t":{event.id},"p":"{event.price}","q":"{event.qty}",'
         f'"T":{matched},"m":{maker},"M":true}}'
+    )
+
+
+def futures(name: str, event: Event, micro: bool) -> str:
+    """The same of USD-M futures: milliseconds, and every event has its times."""
+    if isinstance(event, Quote):
+        ms = now_us() // 1000
+        return (
+            f'{{"e":"bookTicker","u":{event.u},"s":"{name}","b":"{event.bid}","B":"{event.bid_qty}",'
+            f'"a":"{event.ask}","A":"{event.ask_qty}","T":{ms},"E":{ms}}}'
+        )
+    matched, maker = event.us // 1000, "true" if event.maker else "false"
+    if isinstance(event, Aggregate):
+        return (
+            f'{{"e":"aggTrade","E":{matched},"a":{event.id},"s":"{name}","p":"{event.price}","q":"{event.qty}",'
+            f'"f":{event.first},"l":{event.last},"T":{matched},"m":{maker}}}'
+        )
+    return (
+        f'{{"e":"trade","E":{event.sent_us // 1000},"T":{matched},"s":"{name}","t":{event.id},"p":"{event.price}",'
+        f'"q":"{event.qty}","X":"{event.kind}","m":{maker}}}'
     )
 
 
@@ -452,7 +496,9 @@ async def main(options: argparse.Namespace) -> None:
         start = datetime.fromisoformat(options.start).astimezone(UTC)
         Clock.offset_us = int(start.timestamp() * 1e6) - now_us()
     ledger = Ledger(Path(options.ledger))
-    venue = Venue(Market(options.symbols, options.rate, options.seed, now_us()), ledger, options.lifetime)
+    is_futures = options.market == "usdm"
+    market = Market(options.symbols, options.rate, options.seed, now_us(), is_futures)
+    venue = Venue(market, ledger, options.lifetime, is_futures)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -490,6 +536,7 @@ async def main(options: argparse.Namespace) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ledger", required=True)
+    parser.add_argument("--market", choices=["spot", "usdm"], default="spot")
     parser.add_argument("--ws-port", type=int, default=0)
     parser.add_argument("--rest-port", type=int, default=0)
     parser.add_argument("--symbols", type=int, default=20)

@@ -42,7 +42,7 @@ sources:
     run: ingest
     venue: {venue}
     symbols: [{symbols}]
-    streams: [trade, quote]
+    streams: [{streams}]
     ws_url: {ws_url}
     rest_url: {rest_url}
 {more}transforms:
@@ -62,7 +62,11 @@ batches:
 class Bench:
     """A folder with a stand-in, a pipeline file, a lake and a supervisor."""
 
+    venue, streams = "binance", "trade, quote"
+
     def __init__(self, folder: Path, symbols: int, rate: float, seed: int = 1, *more: str) -> None:
+        if "usdm" in more:
+            self.venue = "binance_usdm"
         self.folder, self.lake, self.ledger = folder, folder / "lake", folder / "ledger.ndjson"
         self.config = folder / "pipeline.yml"
         words = ["--ledger", str(self.ledger), "--symbols", str(symbols), "--rate", str(rate), "--seed", str(seed)]
@@ -78,7 +82,7 @@ class Bench:
 
     def write_config(self, more: str = "", batches: str = "") -> None:
         text = PIPELINE.format(
-            venue="binance", symbols=", ".join(self.symbols), more=more, batches=batches,
+            venue=self.venue, symbols=", ".join(self.symbols), streams=self.streams, more=more, batches=batches,
             ws_url=self.where["ws_url"], rest_url=self.where["rest_url"],
         )  # fmt: skip
         self.config.write_text(text, encoding="utf-8")
@@ -178,11 +182,14 @@ class Bench:
             if first[name] is None:
                 continue
             held = set()
-            for path in (self.lake / "raw" / "binance" / name).rglob("*.jsonl"):
+            for path in (self.lake / "raw" / self.venue / name).rglob("*.jsonl"):
                 for line in path.read_bytes().splitlines():
                     at = line.find(b'"trade_id":')
                     if at > 0:
                         held.add(int(line[at + 11 : line.index(b",", at)]))
+                    elif b'"source":"rest","agg_id"' in line:
+                        row = json.loads(line)
+                        held.update(range(row["first_trade_id"], row["last_trade_id"] + 1))
             if not held.issuperset(range(first[name], last[name] + 1)):
                 return False
         return True
@@ -191,7 +198,7 @@ class Bench:
         state = self.state()
         self.close()
         ledger = from_standin(self.ledger)
-        report, _ = judge(self.lake, ledger)
+        report, _ = judge(self.lake, ledger, self.venue)
         report.figures["issued"], report.figures["sent"] = state["issued"], state["sent"]
         for key in ("connections_ever", "most_attempts_in_5_minutes", "rest_most_weight", "rest_requests"):
             report.figures[key] = state[key]
@@ -303,8 +310,8 @@ SCENARIOS = {f.__name__: f for f in (steady, faults, restarts, kills, rotations,
 
 def run(options: argparse.Namespace, folder: Path) -> Report:
     bench = Bench(folder, options.symbols, options.rate, options.seed, *options.standin.split())
-    if options.batches:
-        bench.write_config(batches=BATCHES)
+    bench.streams = options.streams
+    bench.write_config(batches=BATCHES if options.batches else "")
     try:
         bench.start()
         bench.wait_flowing()
@@ -332,7 +339,7 @@ def capture(options: argparse.Namespace, folder: Path) -> Report:
     emulator = spawn(folder / "emulator.log", "-m", "procs.emulator", "--port", str(port), *words)
     ledger = from_captures(options.files)
     text = PIPELINE.format(
-        venue=venue, symbols=", ".join(ledger.trades), more="    replay: true\n", batches="",
+        venue=venue, symbols=", ".join(ledger.trades), streams="trade, quote", more="    replay: true\n", batches="",
         ws_url=f"ws://127.0.0.1:{port}", rest_url=f"http://127.0.0.1:{port}",
     )  # fmt: skip
     (folder / "pipeline.yml").write_text(text, encoding="utf-8")
@@ -387,6 +394,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=8, help="restarts, kills or rotations")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--heal", type=float, default=HEAL_S, help="seconds allowed for healing")
+    parser.add_argument("--streams", default="trade, quote")
     parser.add_argument("--batches", action="store_true", help="with validator and compactor on their timers")
     parser.add_argument("--standin", default="", help="further words for bench.standin, in one string")
     parser.add_argument("--files", type=Path, nargs="*", default=[])

@@ -28,6 +28,8 @@ class Trade(NamedTuple):
     sent_us: int
     maker: bool
     """Whether the buyer was the maker (the exchange's ``m``)."""
+    kind: str = "MARKET"
+    """Of futures (``X``): INSURANCE_FUND and ADL are no executions of the book, and in no aggregate."""
 
 
 class Aggregate(NamedTuple):
@@ -48,6 +50,9 @@ class Quote(NamedTuple):
     ask_qty: str
 
 
+Event = Trade | Aggregate | Quote
+
+
 class Ledger:
     """A file of JSON arrays, one a line, written as things happen; complete up to its last newline."""
 
@@ -56,7 +61,11 @@ class Ledger:
 
     def trade(self, symbol: str, t: Trade, to: list[int]) -> None:
         maker = "true" if t.maker else "false"
-        self._file.write(f'["t","{symbol}",{t.id},"{t.price}","{t.qty}",{t.us},{t.sent_us},{maker},{to}]\n')
+        self._file.write(f'["t","{symbol}",{t.id},"{t.price}","{t.qty}",{t.us},{t.sent_us},{maker},{to},"{t.kind}"]\n')
+
+    def aggregate(self, symbol: str, a: Aggregate, to: list[int]) -> None:
+        maker = "true" if a.maker else "false"
+        self._file.write(f'["a","{symbol}",{a.id},"{a.price}","{a.qty}",{a.first},{a.last},{a.us},{maker},{to}]\n')
 
     def quote(self, symbol: str, q: Quote, us: int, to: list[int]) -> None:
         self._file.write(f'["q","{symbol}",{q.u},"{q.bid}","{q.bid_qty}","{q.ask}","{q.ask_qty}",{us},{to}]\n')
@@ -75,8 +84,10 @@ class Ledger:
 class Symbol:
     """One market: a walk on the tick grid, orders that fill several resting ones, and everything it ever issued."""
 
-    def __init__(self, name: str, rng: random.Random, first_id: int, price_digits: int, qty_digits: int) -> None:
-        self.name, self.rng = name, rng
+    def __init__(
+        self, name: str, rng: random.Random, first_id: int, price_digits: int, qty_digits: int, futures: bool
+    ) -> None:
+        self.name, self.rng, self.futures = name, rng, futures
         self.price_digits, self.qty_digits = price_digits, qty_digits
         self.tick = rng.randint(2_000, 90_000)
         self.spread = rng.choice((1, 1, 1, 2, 3))
@@ -124,10 +135,13 @@ class Symbol:
             level += rng.random() < 0.3
             tick = self.tick - level if maker else self.tick + self.spread + level
             qty = self._digits(rng.randint(1, 10 ** (self.qty_digits + rng.randint(0, 2))), self.qty_digits)
-            new.append(Trade(self.last_id + 1 + len(new), self._price(tick), qty, us, us + rng.randint(30, 900), maker))
+            kind = "INSURANCE_FUND" if self.futures and fills == 1 and rng.random() < 0.01 else "MARKET"
+            number = self.last_id + 1 + len(new)
+            new.append(Trade(number, self._price(tick), qty, us, us + rng.randint(30, 900), maker, kind))
         self.trades += new
         self.times += [us] * fills
-        self._aggregate(new)
+        if new[0].kind == "MARKET":
+            self._aggregate(new)
         return new
 
     def quote(self) -> Quote:
@@ -147,11 +161,10 @@ class Symbol:
     def _price(self, tick: int) -> str:
         return self._digits(tick, self.price_digits)
 
-    @staticmethod
-    def _digits(number: int, places: int) -> str:
-        """A number as this exchange writes it: always eight decimals."""
+    def _digits(self, number: int, places: int) -> str:
+        """A number as the exchange writes it: always eight decimals, of futures as many as the symbol has."""
         whole, part = divmod(number, 10**places)
-        return f"{whole}.{part:0{places}d}{'0' * (8 - places)}"
+        return f"{whole}.{part:0{places}d}{'' if self.futures else '0' * (8 - places)}"
 
     def _aggregate(self, fills: list[Trade]) -> None:
         group: list[Trade] = []
@@ -160,9 +173,8 @@ class Symbol:
                 total = sum((Decimal(t.qty) for t in group), Decimal(0))
                 number = self.aggregate_first + len(self.aggregates)
                 head, tail = group[0], group[-1]
-                self.aggregates.append(
-                    Aggregate(number, head.price, f"{total:.8f}", head.id, tail.id, head.us, head.maker)
-                )
+                qty = f"{total:.{self.qty_digits if self.futures else 8}f}"
+                self.aggregates.append(Aggregate(number, head.price, qty, head.id, tail.id, head.us, head.maker))
                 group = []
             if trade is not None:
                 group.append(trade)
@@ -171,13 +183,20 @@ class Symbol:
 class Market:
     """All symbols and the rate at which they speak."""
 
-    def __init__(self, count: int, rate: float, seed: int, now_us: int, trade_share: float = 0.35) -> None:
+    def __init__(
+        self, count: int, rate: float, seed: int, now_us: int, futures: bool = False, trade_share: float = 0.35
+    ) -> None:
         self.rng = random.Random(seed)
         self.rate, self.trade_share = rate, trade_share
         names = [*NAMES[:count], *(f"T{number:03d}USDT" for number in range(count - len(NAMES)))]
         self.symbols = {
             name: Symbol(
-                name, random.Random(f"{seed}{name}"), 1_520_000_000 + 7_000_003 * at, 2 + at % 3, 2 + (at * 7) % 4
+                name,
+                random.Random(f"{seed}{name}"),
+                1_520_000_000 + 7_000_003 * at,
+                2 + at % 3,
+                2 + (at * 7) % 4,
+                futures,
             )
             for at, name in enumerate(names)
         }
@@ -189,16 +208,18 @@ class Market:
             for back in range(400, 0, -1):
                 symbol.order(now_us - 60_000_000 - back * 150_000)
 
-    def events(self, seconds: float, now_us: int) -> Iterator[tuple[Symbol, Trade | Quote]]:
+    def events(self, seconds: float, now_us: int) -> Iterator[tuple[Symbol, Event]]:
         """What happens in the next moment; a fill is an event, and so is a quote."""
         self._owed += seconds * self.rate
         while self._owed >= 1:
             symbol = self.rng.choices(self._order, self._weights)[0]
             # One order is 1.9 fills on average: drawn accordingly rarer, so that trades have their share of events.
             if self.rng.random() < self.trade_share / (self.trade_share + 1.9 * (1 - self.trade_share)):
+                before = len(symbol.aggregates)
                 fills = symbol.order(now_us)
                 self._owed -= len(fills)
                 yield from ((symbol, fill) for fill in fills)
+                yield from ((symbol, aggregate) for aggregate in symbol.aggregates[before:])
             else:
                 self._owed -= 1
                 yield symbol, symbol.quote()

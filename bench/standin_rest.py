@@ -71,20 +71,22 @@ class Limiter:
 class Rest:
     def __init__(self, venue: Venue) -> None:
         self.venue, self.limiter = venue, Limiter()
-        self.weight_limit = WEIGHT_LIMIT
+        self.weight_limit = 2400 if venue.futures else WEIGHT_LIMIT
         self.lag = 0.0
         self.app = web.Application()
-        for path, weight, answer in (
-            ("ping", 1, self.ping),
-            ("time", 1, self.time),
-            ("exchangeInfo", 20, self.exchange_info),
-            ("trades", 25, self.recent),
-            ("historicalTrades", 25, self.historical),
-            ("aggTrades", 4, self.aggregates),
-            ("klines", 2, self.klines),
-            ("ticker/bookTicker", 4, self.book_ticker),
+        base = "/fapi/v1" if venue.futures else "/api/v3"
+        for path, weight, futures_weight, answer in (
+            ("ping", 1, 1, self.ping),
+            ("time", 1, 1, self.time),
+            ("exchangeInfo", 20, 1, self.exchange_info),
+            ("trades", 25, 5, self.recent),
+            ("historicalTrades", 25, 20, self.historical),
+            ("aggTrades", 4, 20, self.aggregates),
+            ("klines", 2, 5, self.klines),
+            ("ticker/bookTicker", 4, 2, self.book_ticker),
         ):
-            self.app.router.add_get(f"/api/v3/{path}", self._guarded(path, weight, answer))
+            cost = futures_weight if venue.futures else weight
+            self.app.router.add_get(f"{base}/{path}", self._guarded(path, cost, answer))
         self.app.router.add_post("/standin/fault", self.fault)
         self.app.router.add_get("/standin/state", self.state)
 
@@ -147,6 +149,8 @@ class Rest:
         return _rows(last, _unit(request))
 
     def historical(self, request: web.Request) -> list[dict[str, Any]]:
+        if self.venue.futures and "X-MBX-APIKEY" not in request.headers:
+            raise Refusal(-2014, "API-key format invalid.", 401)
         symbol, limit = self._symbol(request), _limit(request)
         start = _number(request, "fromId")
         if start is None:
@@ -178,7 +182,7 @@ class Rest:
         symbol, unit = self._symbol(request), _unit(request)
         limit = _limit(request)
         length = INTERVALS.get(request.query.get("interval", ""))
-        if length is None:
+        if length is None or (self.venue.futures and length < 60_000_000):
             raise Refusal(-1120, "Invalid interval.")
         now = now_us()
         begin, end = _us(request, "startTime"), _us(request, "endTime")
