@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared import archive, config, paths, topology
+from shared import archive, config, paths, staging, topology
 from shared.bars import Bars
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
@@ -21,7 +21,7 @@ from shared.events import Bar, Batch, Feed
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.process import EXIT_ASKED, EXIT_CONFIG, EXIT_CRASHED
-from shared.rebuild import Rebuild, stage, staging_dir
+from shared.rebuild import Rebuild, stage
 from shared.runner import Context, main
 
 MOST_BARS = 4096
@@ -137,7 +137,7 @@ def again(argv: Sequence[str]) -> int:
     try:
         paths.day_start(args.date)
         lake, streams = _sources(args.config, args.lake)
-        lock = Lock(lake / paths.stage_lock("rebuild"), what="bars are being made again")
+        lock = Lock(lake / paths.REBUILD_LOCK, what="bars are being made again")
     except (config.ConfigError, ValueError, Held) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CRASHED if isinstance(error, Held) else EXIT_CONFIG
@@ -176,7 +176,7 @@ def _again(disk: Disk, date: str, wanted: set[str], streams: dict[str, Sequence[
         found += 1
         says = f"{venue} {symbol} {date}: {len(bars)} bars of {len(hours)} hours"
         says += f", {len(still_open)} still being recorded" if still_open else ""
-        sys.stdout.write(f"{says} -> {staging_dir(venue, symbol, date)}\n")
+        sys.stdout.write(f"{says} -> {staging.folder(venue, symbol, date)}\n")
         for problem in rebuild.problems:
             sys.stderr.write(f"{problem.path}:{problem.line}: {problem.reason}\n")
     if not found:

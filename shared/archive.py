@@ -5,8 +5,9 @@ A broken line costs that line and a broken file what cannot be read of it; both 
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -68,7 +69,11 @@ def venues(disk: Disk, top: str = "raw") -> list[str]:
 
 
 def is_date(name: str) -> bool:
-    return _DATE.fullmatch(name) is not None
+    """Whether it is a day there was; anything else that lies in the lake is somebody's own."""
+    try:
+        return _DATE.fullmatch(name) is not None and bool(datetime.date.fromisoformat(name))
+    except ValueError:
+        return False
 
 
 def dates(disk: Disk, folder: str) -> list[str]:
@@ -143,6 +148,29 @@ def _read_part(
 
 def _reason(line: bytes, error: Exception) -> str:
     return "empty line" if not line.strip() else str(error)[:200] or type(error).__name__
+
+
+def read_lines(disk: Disk, files: Iterable[str]) -> tuple[list[bytes], list[Problem]]:
+    """All lines of these files, each with its newline, and which of them could not be read to the end."""
+    found: list[bytes] = []
+    problems: list[Problem] = []
+    for path in files:
+        data, trouble = content(disk, path)
+        if trouble:
+            problems.append(Problem(path, 0, trouble))
+        found += [text + b"\n" for text in data.split(b"\n") if text]
+    return found, problems
+
+
+def trades_of(lines: Iterable[bytes]) -> Iterator[Trade | AggTrade]:
+    """The trades among them; what cannot be read is none."""
+    for text in lines:
+        try:
+            event = parse_line(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, Trade | AggTrade):
+            yield event
 
 
 def content(disk: Disk, path: str) -> tuple[bytes, str]:

@@ -34,11 +34,6 @@ def units(text: str) -> int:
     raise ValueError(f"no plain decimal number: {text[:MAX_CHARS]!r}")
 
 
-def to_float(number: int, scale: int = SCALE) -> float:
-    """``number / scale`` as the nearest float64; Python's division of integers rounds correctly at any size."""
-    return number / scale
-
-
 class Units(dict[str, int]):
     """`units` with a memory, as prices repeat and a look-up costs a tenth of the reading. ``table[text]`` may raise
     ValueError."""

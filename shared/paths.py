@@ -56,8 +56,13 @@ def clock_name(ts: int, every_s: int = 60) -> str:
     return datetime.fromtimestamp(start // SECOND, UTC).strftime("%H%M" if every_s % 60 == 0 else "%H%M%S")
 
 
+def symbol_dir(top: str, venue: str, symbol: str) -> str:
+    """Of all days of a symbol, below ``raw``, ``parquet`` and so on."""
+    return f"{top}/{venue}/{safe(symbol)}"
+
+
 def raw_dir(venue: str, symbol: str, date: str) -> str:
-    return f"raw/{venue}/{safe(symbol)}/{date}"
+    return f"{symbol_dir('raw', venue, symbol)}/{date}"
 
 
 def feed_dir(venue: str, date: str) -> str:
@@ -107,3 +112,14 @@ def checkpoint_base(stage: str, journal: str) -> str:
 
 def stage_lock(stage: str) -> str:
     return f"journal/{stage}/lock"
+
+
+REBUILD_LOCK = stage_lock("rebuild")
+"""Whoever leaves bars that were made again by hand in staging, or installs them, holds it."""
+
+REQUESTS = "quality/requests"
+"""Hours that the validator wants made again."""
+
+
+def request_file(venue: str, symbol: str, date: str, hour: int) -> str:
+    return f"{symbol_dir(REQUESTS, venue, symbol)}/{date}_{hour:02d}.json"

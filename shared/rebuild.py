@@ -13,7 +13,7 @@ from itertools import chain
 
 import msgspec
 
-from shared import archive, paths
+from shared import archive, paths, staging
 from shared.bars import ENDS_QUOTES, Bars, bars_hash
 from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
 from shared.files import Disk
@@ -141,15 +141,11 @@ def _is_cut(event: Event) -> bool:
 # --- what the compactor installs ---
 
 
-def staging_dir(venue: str, symbol: str, date: str) -> str:
-    return f"journal/staging/{venue}/{paths.safe(symbol)}/{date}"
-
-
 def stage(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], bars: list[Bar]) -> None:
     """Leaves ``bars.parquet``, these hours whole, and then ``bars.json``, without which it counts for nothing."""
     from shared.barfiles import bar_table  # pyarrow
 
-    folder = staging_dir(venue, symbol, date)
+    folder = staging.folder(venue, symbol, date)
     manifest = {"hours": hours, "rows": len(bars), "hash": bars_hash(bars), "replaces": True}
     disk.remove(f"{folder}/bars.json")
     disk.write_table(f"{folder}/bars.parquet", bar_table(bars, venue))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import zstandard
@@ -13,7 +13,6 @@ from shared.events import AggTrade, Trade
 from shared.files import TMP, Disk
 from shared.holdings import Merged, merge
 from shared.ids import Ids
-from shared.lines import parse_line
 
 LEVEL = 3
 """Of zstd, as the compactor's default."""
@@ -67,11 +66,13 @@ class Day:
         if hour not in self._said.hours:
             return held
         staged = self._read(staging.part(self.venue, self.symbol, self.date, hour))
-        return merge(held, trades_of(staged), hour in self._said.force).lines if held else staged
+        return merge(held, archive.trades_of(staged), hour in self._said.force).lines if held else staged
 
     def _read(self, *files: str) -> list[bytes]:
-        lines, broken = read_lines(self._disk, files)
-        self.damaged |= broken
+        lines, problems = archive.read_lines(self._disk, files)
+        for problem in problems:
+            logger.error(f"{problem.path}: {problem.reason}")
+            self.damaged.add(problem.path)
         return lines
 
     # --- what comes ---
@@ -123,27 +124,3 @@ class Day:
         self._disk.sync_dir(staging.folder(self.venue, self.symbol, self.date))
         staging.write(self._disk, self.venue, self.symbol, self.date, self._said)
         return True
-
-
-def read_lines(disk: Disk, files: Iterable[str]) -> tuple[list[bytes], set[str]]:
-    """All lines of these files, and which of them could not be read to the end."""
-    found: list[bytes] = []
-    broken: set[str] = set()
-    for path in files:
-        data, trouble = archive.content(disk, path)
-        if trouble:
-            logger.error(f"{path}: {trouble}")
-            broken.add(path)
-        found += [text + b"\n" for text in data.split(b"\n") if text]
-    return found, broken
-
-
-def trades_of(lines: Iterable[bytes]) -> Iterator[Trade | AggTrade]:
-    """The trades among them; what cannot be read is none."""
-    for text in lines:
-        try:
-            event = parse_line(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, Trade | AggTrade):
-            yield event

@@ -90,7 +90,7 @@ class Errand:
 
     def _last_days(self, venue: str, symbol: str, now: int) -> list[str]:
         """Closed days since the first one recorded, as many as the settings say; those with missing ids first."""
-        recorded = archive.dates(self._disk, f"raw/{venue}/{paths.safe(symbol)}")
+        recorded = archive.dates(self._disk, paths.symbol_dir("raw", venue, symbol))
         if not recorded:
             return []
         at = reached(self._disk, self._pipeline)

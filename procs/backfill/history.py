@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from procs.backfill.asking import Asker
-from procs.backfill.day import trades_of
 from procs.backfill.progress import Progress
-from shared import paths
+from shared import archive, paths
 from shared.events import AggTrade, Trade
 from shared.files import Disk
 from shared.ids import Ids
@@ -39,7 +38,7 @@ class History:
             data = self._disk.read(self._path)
         except FileNotFoundError:
             return
-        yield from trades_of(data[: data.rfind(b"\n") + 1].split(b"\n"))
+        yield from archive.trades_of(data[: data.rfind(b"\n") + 1].split(b"\n"))
 
     def forget(self) -> None:
         """After it was staged."""

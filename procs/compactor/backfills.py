@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import msgspec
-import zstandard
 from loguru import logger
 
-from procs.compactor.fold import revised
+from procs.compactor.fold import folded, put_lines, revised
 from procs.compactor.repair import replace
-from procs.compactor.swap import NotAsWritten, Swap
+from procs.compactor.swap import Swap
 from shared import archive, paths, staging
 from shared.barfiles import bar_table
 from shared.barstore import of_hour
 from shared.events import AggTrade, Trade
 from shared.files import Disk
 from shared.holdings import merge
-from shared.lines import parse_line
 from shared.rebuild import Rebuild
 
 LOOK_AHEAD = 24
@@ -68,43 +66,20 @@ def _install_hour(disk: Disk, venue: str, symbol: str, date: str, hour: int, lev
     staged = _lines(disk, [staging.part(venue, symbol, date, hour)])
     if held is None or staged is None:
         return False
-    merged = merge(held, _trades(staged), force).lines if held else staged
-    name = f"part_{hour:02d}.jsonl.zst"
-    if merged == held and [part.name for part in parts] == [name]:
+    merged = merge(held, archive.trades_of(staged), force).lines if held else staged
+    if merged == held and [part.name for part in parts] == [folded(hour)]:
         return True
-    lines = b"".join(merged)
-    swap = Swap(disk, f"{folder.replace('/', '-')}-{hour:02d}")
-    packed = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(lines)
-    swap.bytes(f"{folder}/{name}", packed)
-    if archive.unpack(packed) != (lines, ""):
-        raise NotAsWritten(f"{folder}/{name}: what is unpacked is not what was packed")
-    for part in parts:
-        swap.drop(f"{folder}/{part.name}")
-    return swap.commit()
+    return put_lines(disk, folder, hour, b"".join(merged), parts, level)
 
 
 def _lines(disk: Disk, files: list[str]) -> list[bytes] | None:
-    found: list[bytes] = []
-    for path in files:
-        try:
-            data, trouble = archive.content(disk, path)
-        except FileNotFoundError:
-            data, trouble = b"", "is not there"
-        if trouble:
-            logger.error(f"{path}: {trouble}; the backfill of its hour waits")
-            return None
-        found += [text + b"\n" for text in data.split(b"\n") if text]
-    return found
-
-
-def _trades(lines: list[bytes]) -> Iterator[Trade | AggTrade]:
-    for text in lines:
-        try:
-            event = parse_line(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, Trade | AggTrade):
-            yield event
+    try:
+        found, problems = archive.read_lines(disk, files)
+    except FileNotFoundError as error:
+        found, problems = [], [archive.Problem(str(error.filename), 0, "is not there")]
+    for problem in problems:
+        logger.error(f"{problem.path}: {problem.reason}; the backfill of its hour waits")
+    return None if problems else found
 
 
 def finish(

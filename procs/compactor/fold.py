@@ -30,7 +30,7 @@ def fold_lines(disk: Disk, folder: str, hour: int, level: int) -> bool:
     Whether anything was done. An hour with a file that is still written to, or cannot be read whole, is left alone.
     """
     parts = archive.parts(disk, folder, hour)
-    name = f"part_{hour:02d}.jsonl.zst"
+    name = folded(hour)
     if all(part.name == name for part in parts) or any(part.is_open for part in parts):
         return False
     pieces = []
@@ -47,6 +47,16 @@ def fold_lines(disk: Disk, folder: str, hour: int, level: int) -> bool:
             for part in parts[1:]:
                 disk.remove(f"{folder}/{part.name}")
             return True
+    return put_lines(disk, folder, hour, lines, parts, level)
+
+
+def folded(hour: int) -> str:
+    return f"part_{hour:02d}.jsonl.zst"
+
+
+def put_lines(disk: Disk, folder: str, hour: int, lines: bytes, parts: Sequence[archive.Part], level: int) -> bool:
+    """These lines as the hour's folded file, instead of its `parts`. False where one of them is in use."""
+    name = folded(hour)
     swap = Swap(disk, f"{folder.replace('/', '-')}-{hour:02d}")
     packed = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(lines)
     swap.bytes(f"{folder}/{name}", packed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,28 +10,27 @@ import msgspec
 from loguru import logger
 
 from procs.compactor.fold import again, install, one_a_second, revised, set_aside
-from shared import paths
+from shared import archive, paths, staging
 from shared.barstore import bar_hours, of_hour, read_bars
 from shared.files import Disk
-from shared.rebuild import staging_dir
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-REQUESTS, STAGING = "quality/requests", "journal/staging"
+_REQUEST = re.compile(r"(.+)_([01][0-9]|2[0-3])\.json")
 Change = Callable[["pa.Table", int], "pa.Table"]
 """The rows that are stored for an hour, and the hour; what they shall be."""
 
 
 def requests(disk: Disk, date: str | None = None) -> Iterator[tuple[str, str, str, list[int]]]:
     """Venue, symbol, date and hours that the validator wants made again."""
-    for venue in disk.list(REQUESTS):
-        for folder in disk.list(f"{REQUESTS}/{venue}"):
+    for venue in disk.list(paths.REQUESTS):
+        for folder in disk.list(f"{paths.REQUESTS}/{venue}"):
             found: dict[str, list[int]] = {}
-            for name in disk.list(f"{REQUESTS}/{venue}/{folder}"):
-                day, _, hour = name.removesuffix(".json").partition("_")
-                if name.endswith(".json") and hour.isdigit() and date in (None, day):
-                    found.setdefault(day, []).append(int(hour))
+            for name in disk.list(f"{paths.REQUESTS}/{venue}/{folder}"):
+                said = _REQUEST.fullmatch(name)
+                if said is not None and archive.is_date(said[1]) and date in (None, said[1]):
+                    found.setdefault(said[1], []).append(int(said[2]))
             for day, hours in found.items():
                 yield venue, paths.symbol_of(folder), day, hours
 
@@ -44,16 +44,17 @@ def rebuild(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], us
 
 def staged(disk: Disk, date: str | None = None) -> Iterator[tuple[str, str, str]]:
     """Venue, symbol and date of what lies in staging."""
-    for venue in disk.list(STAGING):
-        for folder in disk.list(f"{STAGING}/{venue}"):
-            for day in disk.list(f"{STAGING}/{venue}/{folder}"):
-                if date in (None, day):
+    for venue in staging.venues(disk):
+        for folder in disk.list(f"{staging.STAGING}/{venue}"):
+            for day in disk.list(f"{staging.STAGING}/{venue}/{folder}"):
+                is_wanted = archive.is_date(day) and date in (None, day)
+                if is_wanted and disk.size(f"{staging.STAGING}/{venue}/{folder}/{day}/bars.json") is not None:
                     yield venue, paths.symbol_of(folder), day
 
 
 def install_staged(disk: Disk, venue: str, symbol: str, date: str, sealed: set[int]) -> int:
     """Installs the staged hours that are sealed, and clears the staging once all of them are; how many changed."""
-    folder = staging_dir(venue, symbol, date)
+    folder = staging.folder(venue, symbol, date)
     made, hours = _read_staged(disk, folder)
     if made is None:
         return 0

@@ -20,12 +20,13 @@ import pytest
 
 from procs.compactor import Config
 from procs.compactor.work import Run, compact
-from shared import archive, lake, paths
+from shared import archive, lake, paths, staging
 from shared.barfiles import bar_table
 from shared.errand import Errand
 from shared.events import AggTrade, Bar, Feed, Quote, Trade
 from shared.files import Files
 from shared.lines import line
+from shared.locks import Lock
 from shared.process import Lifeline
 from shared.rebuild import stage
 from tests.fixtures.dying_disk import BusyDisk, Died, DyingDisk
@@ -305,6 +306,29 @@ def test_what_was_made_by_hand_is_installed_and_its_staging_cleared(tmp_path: Pa
     assert [row["revision"] for row in rows] == [1] * len(changed) + [0] * (len(rows) - len(changed))
     assert disk.list(f"journal/staging/{VENUE}/SOLUSDT") == []
     assert len(events) > 0
+
+
+def test_what_is_being_made_by_hand_waits_until_it_is_whole(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    _, bars = an_evening(disk)
+    stage(disk, VENUE, "SOLUSDT", DATE, [22], [bar for bar in bars if bar.window_start < LATE_HOUR])
+    with Lock(tmp_path / paths.REBUILD_LOCK, what="bars are being made again"):
+        compact(errand(disk))
+        assert disk.list(f"{staging.STAGING}/{VENUE}/SOLUSDT/{DATE}") == ["bars.json", "bars.parquet"]
+    compact(errand(disk))
+    assert disk.list(f"{staging.STAGING}/{VENUE}/SOLUSDT") == []
+
+
+def test_what_somebody_left_between_requests_and_stagings_ends_no_run(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    an_evening(disk)
+    for name in (f"{DATE}_99", f"{DATE}_x", "foo_03", "2025-99-99_03", "2025-02-30_03", "_03", ".DS_Store"):
+        disk.write(f"{paths.REQUESTS}/{VENUE}/SOLUSDT/{name}.json", b"{}")
+        disk.write(f"{staging.STAGING}/{VENUE}/SOLUSDT/{name}/bars.json", b'{"hours": [3]}')
+    disk.write(f"{paths.REQUESTS}/.DS_Store", b"")
+    disk.write(f"raw/{VENUE}/SOLUSDT/2025-02-30/part_0300.jsonl", b"")
+    assert compact(errand(disk)) == 0
+    assert disk.size(f"parquet/{VENUE}/SOLUSDT/{DATE}.parquet")
 
 
 def test_views_show_the_same_before_half_way_and_after(tmp_path: Path) -> None:

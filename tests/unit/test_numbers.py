@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.numbers import SCALE, to_float, units
+from shared.numbers import SCALE, units
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_anything_but_a_plain_decimal_is_refused(text: str) -> None:
 
 
 def test_the_float_is_the_nearest_one() -> None:
-    assert to_float(units("0.1")) == 0.1
-    assert to_float(units("187.42000000")) == 187.42
-    assert to_float(units("9007199254740993.5")) == 9007199254740994.0
+    assert units("0.1") / SCALE == 0.1
+    assert units("187.42000000") / SCALE == 187.42
+    assert units("9007199254740993.5") / SCALE == 9007199254740994.0
