@@ -70,6 +70,7 @@ class Ingest:
         self.wall = self.mono = 0
         self.time = VenueTime()
         self.books = {symbol: Book(symbol, config.kinds) for symbol in config.symbols}
+        self._retired: dict[str, Book] = {}
         self.recorder = Recorder(writer, lanes, publisher, topic)
         streams = [(symbol, kind) for symbol in config.symbols for kind in config.kinds]
         base = config.ws_url or venue.ws_url
@@ -103,10 +104,9 @@ class Ingest:
         state, batches = writer.open()
         if state is not None:
             self._restore(state)
-        elif not batches:
-            self._adopt(writer.consumers)
         for batch in batches:
             self._replay(batch)
+        self._adopt(writer.consumers)
         if batches:
             self.recorder.ts = max(self.recorder.ts, batches[-1].ts)
         self.recorder.written = self._synced = self._slowly = mono
@@ -124,7 +124,7 @@ class Ingest:
 
     def state(self) -> bytes:
         """What the first record of a segment holds."""
-        books = {symbol: book.state() for symbol, book in self.books.items()}
+        books = {symbol: book.state() for symbol, book in {**self._retired, **self.books}.items()}
         return msgspec.msgpack.encode({"version": STATE_VERSION, "ts": self.recorder.ts, "books": books})
 
     def _restore(self, state: bytes) -> None:
@@ -133,25 +133,36 @@ class Ingest:
             raise ValueError(f"journal of state version {found['version']}, this is version {STATE_VERSION}")
         self.recorder.ts = found["ts"]
         for symbol, saved in found["books"].items():
-            # Symbols that are recorded no more are kept: their ids must not be new when they come back.
-            book = self.books.get(symbol) or self.books.setdefault(symbol, Book(symbol, self._config.kinds))
-            book.restore(saved)
+            self._known(symbol).restore(saved)
+
+    def _known(self, symbol: str) -> Book:
+        """The book of a symbol. One that is recorded no more has its own place: it is asked for nothing, but its ids
+        must not be new when it comes back.
+        """
+        book = self.books.get(symbol) or self._retired.get(symbol)
+        if book is None:
+            book = self._retired[symbol] = Book(symbol, self._config.kinds)
+        return book
 
     def _adopt(self, consumers: Sequence[str]) -> None:
-        """Without a journal the archiver's checkpoint says which ids are held, so that an outage is found even so."""
+        """What is archived is held, whatever became of the journal: a damaged end of it must not be fetched again, and
+        without a journal an outage is found even so.
+        """
         for base in consumers:
             found = checkpoint.peek(self._disk, base)
             self.recorder.ts = max(self.recorder.ts, found.get("ts", 0))
             for symbol, intervals in found.get("ids", {}).items():
                 if symbol in self.books:
                     self.books[symbol].trades.adopt(intervals, found.get("ts", 0))
+            for symbol, intervals in found.get("agg_ids", {}).items():
+                if symbol in self.books:
+                    self.books[symbol].aggregates.adopt(intervals, found.get("ts", 0))
 
     def _replay(self, batch: Batch) -> None:
         for event in batch.events:
             symbols = event.symbols if isinstance(event, Feed) else [getattr(event, "symbol", "")]
-            for symbol in symbols:
-                if symbol in self.books:
-                    self.books[symbol].replay(event)
+            for symbol in filter(None, symbols):
+                self._known(symbol).replay(event)
 
     def _heed_pause(self) -> None:
         """The venue may have asked the life before to leave it alone: asking on would earn a ban."""

@@ -269,8 +269,7 @@ class Tracker:
     # --- state ---
 
     def state(self) -> dict[str, Any]:
-        self.held.forget_oldest(MOST_INTERVALS)
-        self.gone.forget_oldest(MOST_INTERVALS)
+        self._forget()
         return {
             "held": self.held.intervals,
             "gone": self.gone.intervals,
@@ -278,6 +277,15 @@ class Tracker:
             "top_ts": self.top_ts,
             "gaps": [[gap.first, gap.last, gap.start, gap.end, gap.fetched] for gap in self.gaps],
         }
+
+    def _forget(self) -> None:
+        """Keeps the state bounded. What is forgotten is not missing: nothing below the lowest id kept is asked for."""
+        forgotten = self.held.forget_oldest(MOST_INTERVALS)
+        self.gone.forget_oldest(MOST_INTERVALS)
+        lowest = self.held.lowest
+        if forgotten and lowest is not None:
+            self.floor = lowest - 1
+            self.gaps = [gap for gap in self.gaps if gap.last >= lowest]
 
     def restore(self, state: dict[str, Any]) -> None:
         self.held = Ids.from_intervals(state["held"])

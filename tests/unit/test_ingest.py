@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from procs.ingest.config import Config
+from procs.ingest.gaps import Tracker
 from shared.checkpoint import Checkpoint
 from shared.files import Files
 from shared.journal import unpack
@@ -737,3 +738,48 @@ def test_the_venues_names_of_streams_are_understood() -> None:
 
 def test_market_frames_are_what_the_venue_sends() -> None:
     assert b"solusdt@trade" in Market.frame("SOLUSDT", 1, START)
+
+
+def test_a_damaged_end_of_the_journal_that_is_archived_is_not_fetched_again(desk: Desk) -> None:
+    # Given trades that the archiver has taken, and a journal whose end is damaged behind its back
+    desk.bring(*desk.market.trade(count=20))
+    desk.run()
+    last = desk.batches()[-1].last
+    saved = Checkpoint(Files(desk.folder), CONSUMERS[0])
+    saved.load()
+    saved.store(msgspec.msgpack.encode({"position": last, "ts": START, "ids": {"SOLUSDT": [[1000, 1020]]}}))
+    segment = sorted((desk.folder / "journal/src/src").iterdir())[0]
+    data = segment.read_bytes()
+    segment.write_bytes(data[: len(data) // 3] + b"\xff" + data[len(data) // 3 + 1 :])
+    # When ingest starts anew
+    desk.kill()
+    desk.run(0.2)
+    # Then what is archived is held
+    assert desk.ingest.books["SOLUSDT"].trades.held.holds(1020)
+    assert not desk.asked("historicalTrades")
+
+
+def test_what_is_forgotten_of_long_ago_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procs.ingest.gaps.MOST_INTERVALS", 50)
+    tracker = Tracker()
+    tracker.told(0, START)
+    for one in range(1, 401, 2):  # every other id is a hole of the venue's own
+        tracker.take(one, START)
+    again = Tracker()
+    again.restore(tracker.state())
+    again.look(0)
+    found = again.look(3600 * 10**9)
+    lowest = again.held.lowest
+    assert found and lowest is not None and min(gap.first for gap in found) >= lowest
+
+
+def test_a_symbol_recorded_no_more_is_asked_for_nothing_and_forgotten_by_nobody(tmp_path: Path) -> None:
+    desk = ready(Desk(tmp_path))
+    state = msgspec.msgpack.decode(desk.ingest.state())
+    gone = {**state["books"]["SOLUSDT"], "trade": {**state["books"]["SOLUSDT"]["trade"], "held": [[1, 5], [9, 12]]}}
+    state["books"]["GONEUSDT"] = gone
+    desk.ingest._restore(msgspec.msgpack.encode(state))
+    assert "GONEUSDT" not in desk.ingest.books
+    desk.run(5)
+    assert not [request for request in desk.asked("historicalTrades") if "GONEUSDT" in str(request)]
+    assert "GONEUSDT" in msgspec.msgpack.decode(desk.ingest.state())["books"]
