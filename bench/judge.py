@@ -83,6 +83,7 @@ class Ledger:
     excused: dict[int, int] = field(default_factory=dict)
     micro: dict[int, bool] = field(default_factory=dict)
     stalls: dict[int, int] = field(default_factory=dict)
+    futures: bool = False
     forgotten: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     end: dict[str, Any] = field(default_factory=dict)
 
@@ -98,6 +99,7 @@ def from_standin(path: Path) -> Ledger:
                 _, name, number, price, qty, us, _, maker, to, kind = word
                 side = "sell" if maker else "buy"
                 ledger.trades[name][number] = Trade(price, qty, us * 1000, side, tuple(to), kind)
+                ledger.futures = ledger.futures or kind != "MARKET"
             case "a":
                 _, name, number, price, qty, first, last, us, maker, to = word
                 side = "sell" if maker else "buy"
@@ -288,8 +290,9 @@ def judge_trades(ledger: Ledger, archive: Archive, report: Report) -> None:
         every = range(min(first, first_sent), max(issued) + 1)
         missing = [number for number in every if number not in held and number not in stand_in]
         lost = [n for n in missing if not any(low <= n <= high for low, high in ledger.forgotten[name])]
-        # Futures: what is in no aggregate and was not received, only a key would give.
-        lost = [n for n in lost if issued[n].kind in (None, "MARKET") or issued[n].to]
+        if ledger.futures:  # what is in no aggregate, or in one that is held in part, nobody gives without a key
+            listed = _listed(unhealable, name)
+            lost = [n for n in lost if n not in listed or issued[n].to]
         forgotten_total += len(missing) - len(lost)
         missing_total += len(lost)
         for low, high in _ranges(lost):
@@ -303,6 +306,10 @@ def judge_trades(ledger: Ledger, archive: Archive, report: Report) -> None:
     report.figures["trades missing"] = missing_total
     report.figures["trades nobody can have, missing"] = forgotten_total
     report.figures["trades with ms where us were to be had"] = coarse
+
+
+def _listed(unhealable: list[dict[str, Any]], name: str) -> set[int]:
+    return {n for e in unhealable if name in e["symbols"] for n in range(e["first_id"], e["last_id"] + 1)}
 
 
 def covered(archive: Archive, name: str) -> set[int]:
