@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from procs.validator.hour import Hour, Interval, compare, files_of, lines_hash, read_lines, stood
+from procs.validator.hour import Hour, Interval, compare, files_of, line_files, lines_hash, read_lines, stood
 from shared import archive, paths, quality
 from shared.bars import bars_hash
 from shared.barstore import Stored, bar_files, rows_hash
@@ -20,7 +20,7 @@ from shared.rebuild import Rebuild
 from shared.sealing import ENDED, Reached
 from shared.staging import fetched_file
 
-MEMORY_VERSION = 2
+MEMORY_VERSION = 3
 LOOK_AROUND = 7
 """Days before and behind that are searched for the nearest trade, as long as anything is recorded."""
 
@@ -34,6 +34,9 @@ class Memory(msgspec.Struct):
     follows: bool = False
     """The day before was recorded too."""
     hours: list[Hour] = []
+    lead: list[str] = []
+    """Names and sizes of the last lines of the day before, as `Hour.files`."""
+    lead_hash: str = ""
 
 
 class Day:
@@ -55,6 +58,7 @@ class Day:
         self.before: Interval | None = None
         self.after: Interval | None = None
         self.follows = False
+        self._lead: tuple[list[str], str] = ([], "")
         self.given_up: list[Feed] = []
         """What nobody has any more, said on the day or the next."""
         self.ids_have_holes = False
@@ -109,6 +113,7 @@ class Day:
         named = [name for hour in range(24) for name in files_of(self._disk, self.venue, self.symbol, self.date, hour)]
         for path in beside(self.venue, self.symbol, self.date):
             named.append(f"{path}:{self._disk.size(path)}")
+        named += self._lead_of(Memory(), is_read=False)[0]
         return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
     # --- judging ---
@@ -117,7 +122,9 @@ class Day:
         """Hour by hour; `anew` forgets what was judged before."""
         memory = Memory() if anew else self._remember()
         known = {hour.hour: hour for hour in memory.hours if hour.is_sealed and self._stands(hour)}
-        todo = [hour for hour in self._held_hours() if hour not in known]
+        self._lead = self._lead_of(memory)
+        has_other_lead = self._lead[1] != memory.lead_hash
+        todo = self._todo(known, has_other_lead)
         made = self._rebuild(todo)
         for hour in todo:
             known[hour] = self._judge_hour(hour, made.get(hour, []))
@@ -127,7 +134,7 @@ class Day:
         later, _ = archive.read_feed(self._disk, self.venue, paths.date_of(self.end))
         self.given_up = [event for event in [*self.feed, *later] if event.kind == "unhealable"]
         self.follows = memory.follows or bool(self._hours_of(self.start - paths.DAY))
-        self.before = memory.before or self._trade_near(self.start - paths.DAY, -1)
+        self.before = (None if has_other_lead else memory.before) or self._trade_near(self.start - paths.DAY, -1)
         if self.is_over:
             self.after = self.next_trade()
 
@@ -143,6 +150,30 @@ class Day:
         files = bar_files(self._disk, self.venue, self.symbol, self.date)
         rows = [hour for hour in range(24) if None in files and self._stored.hour(hour)[0].num_rows]
         return sorted({*raw, *rows, *(hour for hour in files if hour is not None)})
+
+    def _todo(self, known: dict[int, Hour], has_other_lead: bool) -> list[int]:
+        """The hours to be judged: those that are not `known`, and behind each all up to the next trade, whose bar says
+        whether anything is missing before it.
+        """
+        todo, is_behind = [], has_other_lead
+        for hour in self._held_hours():
+            before = known.get(hour)
+            if before is None or is_behind:
+                todo.append(hour)
+                is_behind = before is None or not (before.trades or before.agg_trades)
+        return todo
+
+    def _lead_of(self, memory: Memory, is_read: bool = True) -> tuple[list[str], str]:
+        """The last lines of the day before: what the day's first bar is judged by as well."""
+        day = self.start - paths.DAY
+        hours = self._hours_of(day)
+        if not hours:
+            return [], ""
+        of = (self._disk, self.venue, self.symbol, paths.date_of(day), hours[-1])
+        files = line_files(*of)
+        if files == memory.lead or not is_read:
+            return files, memory.lead_hash
+        return files, lines_hash(*of)
 
     def _stands(self, hour: Hour) -> bool:
         """Whether the judgement still holds: files may have been folded, but lines and rows are the same."""
@@ -207,7 +238,7 @@ class Day:
 
     def keep(self) -> None:
         """Remembers the judgements for the next run."""
-        save(self._disk, self.memory_path, Memory(MEMORY_VERSION, self.before, self.follows, self.hours))
+        save(self._disk, self.memory_path, Memory(MEMORY_VERSION, self.before, self.follows, self.hours, *self._lead))
 
     def forget(self) -> None:
         self._disk.remove(self.memory_path)

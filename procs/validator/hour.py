@@ -175,10 +175,15 @@ def _pairs(intervals: Iterable[Sequence[int]]) -> list[Interval]:
 
 def files_of(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> list[str]:
     """Names and sizes of the hour's lines, rows and feed: as long as they stay, so does the judgement."""
+    stored = bar_files(disk, venue, symbol, date)
+    named = stored.get(hour, []) + stored.get(None, [])
+    return [*line_files(disk, venue, symbol, date, hour), *(f"{path}:{disk.size(path)}" for path in named)]
+
+
+def line_files(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> list[str]:
+    """Names and sizes of the hour's lines and feed."""
     raw, feed = paths.raw_dir(venue, symbol, date), paths.feed_dir(venue, date)
     named = [f"{folder}/{part.name}" for folder in (raw, feed) for part in archive.parts(disk, folder, hour)]
-    stored = bar_files(disk, venue, symbol, date)
-    named += stored.get(hour, []) + stored.get(None, [])
     return [f"{path}:{disk.size(path)}" for path in named]
 
 

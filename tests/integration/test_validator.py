@@ -282,6 +282,29 @@ def test_a_sealed_hour_is_judged_once_and_again_when_it_changes(
     assert read == [22, 23, 23, 23, 22, 23]
 
 
+@pytest.mark.parametrize("first", [13, 24], ids=["an hour", "a day"])
+@pytest.mark.parametrize("is_quiet", [False, True])
+def test_a_gap_that_is_healed_has_the_first_bar_behind_it_judged_again(
+    tmp_path: Path, first: int, is_quiet: bool
+) -> None:
+    """The hours behind hold the same lines as before: what was missing lies in the one before them."""
+    edge = paths.day_start(DATE) + first * HOUR
+    start = edge + is_quiet * HOUR
+    market = Market()
+    early = market.events(edge - 10 * SECOND, 10, trades=1, quotes=0)
+    quiet = market.events(edge, 1, trades=0, quotes=1 if is_quiet else 0)
+    later = market.events(start, 10, trades=1, quotes=0)
+    disk = a_lake(tmp_path, [*early[:5], *quiet, *later], start + 30 * HOUR)
+    date = paths.date_of(start)
+    validate(Errand(disk, Config(), None, None, True, Lifeline()))
+    said = certificate(disk, date)
+    assert (said["trades_missing"], said["bars_checked"]["differ"]) == (5, [])
+    write_raw(disk, early)
+    validate(Errand(disk, Config(), None, None, True, Lifeline()))
+    assert certificate(disk, date)["trades_missing"] == 0
+    assert [start, ["is_complete"]] in certificate(disk, date)["bars_checked"]["differ"]
+
+
 def test_of_an_open_hour_only_what_the_sink_has_closed_is_compared(tmp_path: Path) -> None:
     events = [e for e in an_evening() if e.ts < START + HOUR]
     disk = Files(tmp_path)
