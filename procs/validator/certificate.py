@@ -111,7 +111,17 @@ def _unproven(day: Day, seconds: dict[str, int], tail: int) -> int:
         return max(1, seconds["unknown"])
     if day.ids_have_holes and day.is_compared:
         return 0
-    return seconds["unknown"] - (0 if day.is_over else tail)
+    if day.is_over:
+        return seconds["unknown"]
+    return max(0, seconds["unknown"] - tail - _head(day))
+
+
+def _head(day: Day) -> int:
+    """Seconds from where the record begins to its first trade."""
+    first = min((hour.seconds.first[1] for hour in day.hours if hour.seconds.first is not None), default=None)
+    if first is None or day.before is not None or day.follows:
+        return 0
+    return first - account.span(day)[0] // quality.SECOND
 
 
 def _ids(day: Day, missing: list[Interval]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from procs.validator.account import LETTERS
 
 MOST_CELLS = 12_000
 """Days and hours are left out, the oldest first, before the page gets heavy."""
-MOST_DAYS, MOST_HOUR_DAYS = 92, 14
+LEAST_DAYS, MOST_DAYS, MOST_HOUR_DAYS = 14, 92, 14
 WORDS = {
     "complete": "every trade is held, as it was received",
     "healed": "every trade is held, some were fetched again",
@@ -75,7 +75,7 @@ def _days(rows: Rows) -> str:
     first = min(row["date"] for row in rows)
     symbols = _symbols(rows)
     most = max(7, min(MOST_DAYS, MOST_CELLS // 2 // len(symbols)))
-    first = max(first, last - timedelta(days=most - 1))
+    first = max(min(first, last - timedelta(days=LEAST_DAYS - 1)), last - timedelta(days=most - 1))
     dates = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     found = {(row["venue"], row["symbol"], row["date"]): row for row in rows}
     lines = [

@@ -119,7 +119,8 @@ def test_each_day_and_hour_has_its_colour() -> None:
     seen = Seen(page(rows, "now"))
     # A cell a day, 24 for its hours; the last hour has something wrong, and so has the day.
     assert (seen.classes["complete"], seen.classes["healed"], seen.classes["partial"]) == (25, 14, 1)
-    assert (seen.classes["none"], seen.classes["wrong"]) == (10, 2)
+    # Hours outside the record, and of two symbols the thirteen days before their first.
+    assert (seen.classes["none"], seen.classes["wrong"]) == (10 + 26, 2)
 
 
 def test_a_lake_of_years_makes_a_light_page() -> None:

@@ -139,3 +139,32 @@ def test_rows_differ_by_column_by_absence_and_by_being_there() -> None:
 
 def test_a_column_that_is_not_stored_differs() -> None:
     assert quality.differences({1: {}}, {1: {"close": 1.0}}) == [(1, ["close"])]
+
+
+# --- the verdict ---
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        ({}, "complete"),
+        ({"fetched": 3}, "healed"),
+        ({"needs_daily": True}, "healed"),
+        ({"missing": 1, "fetched": 3}, "partial"),
+        ({"outside": 1}, "partial"),
+        ({"unknown": 1, "fetched": 3}, "unproven"),
+        ({"is_wrong": True}, "unproven"),
+        ({"is_wrong": True, "missing": 1}, "partial"),
+    ],
+)
+def test_a_verdict_is_no_better_than_its_worst_part(said: dict[str, int], verdict: str) -> None:
+    nothing = {"missing": 0, "outside": 0, "unknown": 0, "fetched": 0, "is_wrong": False}
+    assert quality.verdict(**{**nothing, **said}) == verdict  # type: ignore[arg-type]
+    assert verdict in quality.VERDICTS
+
+
+def test_quotes_stand_from_the_first_on_and_after_a_cut_from_the_next_one_on() -> None:
+    assert quality.quoted([5, 8, 20], [10, 15], 30) == [(5, 10), (20, 30)]
+    assert quality.quoted([], [10], 30) == []
+    assert quality.quoted([10], [10], 30) == [(10, 30)]  # the quote after the cut, at the same time
+    assert quality.quoted([40], [], 30) == []
