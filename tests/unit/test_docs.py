@@ -15,6 +15,8 @@ SECTIONS = {
     "aggregator": ("transforms", ROOT / "procs/aggregator.py"),
     "archiver": ("sinks", ROOT / "procs/archiver.py"),
     "parquet_sink": ("sinks", ROOT / "procs/parquet_sink.py"),
+    "validator": ("batches", ROOT / "procs/validator/__init__.py"),
+    "backfill": ("batches", ROOT / "procs/backfill/__init__.py"),
 }
 
 
