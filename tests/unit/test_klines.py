@@ -48,7 +48,7 @@ def test_equal_bars_are_equal_whatever_zeros_the_venue_writes() -> None:
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume_base", "buy_volume_base"])
 def test_a_difference_in_the_last_digit_is_seen_with_both_rows(column: str) -> None:
     theirs = kline(1, **{column: "10.12345679"})
-    ours = row(5, **{column: 10.12345678})
+    ours = {**row(5), column: 10.12345678}
     compared, found = compare({SECOND: ours}, [theirs], 1, 0, 60 * SECOND, [])
     assert (compared, found[0].columns, found[0].ts) == (1, [column], SECOND)
     assert float(found[0].ours[column]) == 10.12345678 and found[0].venue[column] == "10.12345679"
