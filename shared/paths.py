@@ -92,6 +92,16 @@ def checksum_file(venue: str, symbol: str, date: str) -> str:
     return f"checksums/{venue}/{safe(symbol)}/{date}.sha256"
 
 
+def manifest_file(venue: str, symbol: str, date: str) -> str:
+    """What the compactor says of a closed day."""
+    return f"{symbol_dir('checksums', venue, symbol)}/{date}.manifest.json"
+
+
+def fetched_file(venue: str, symbol: str, date: str) -> str:
+    """What was fetched afterwards of a day, and from where."""
+    return f"{symbol_dir('checksums', venue, symbol)}/{date}.fetched.json"
+
+
 def certificate(venue: str, symbol: str, date: str) -> str:
     return f"quality/{venue}/{safe(symbol)}/{date}.json"
 

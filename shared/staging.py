@@ -93,15 +93,10 @@ def clear(disk: Disk, venue: str, symbol: str, date: str) -> None:
         disk.rmdir(empty)
 
 
-def fetched_file(venue: str, symbol: str, date: str) -> str:
-    """What was fetched afterwards of a day, and from where: kept beside its checksums."""
-    return paths.checksum_file(venue, symbol, date).removesuffix(".sha256") + ".fetched.json"
-
-
 def fetched(disk: Disk, venue: str, symbol: str, date: str) -> list[dict[str, Any]]:
     """The sources of a day, as `Backfill` has them; those that were installed."""
     try:
-        return msgspec.json.decode(disk.read(fetched_file(venue, symbol, date)), type=list[dict[str, Any]])
+        return msgspec.json.decode(disk.read(paths.fetched_file(venue, symbol, date)), type=list[dict[str, Any]])
     except (FileNotFoundError, ValueError, RecursionError):
         return []
 

@@ -101,7 +101,7 @@ def finish(
     known = staging.fetched(disk, venue, symbol, date)
     told = known + [source for source in said.sources if source not in known]
     if told != known:
-        path = staging.fetched_file(venue, symbol, date)
+        path = paths.fetched_file(venue, symbol, date)
         swap = Swap(disk, path.replace("/", "-"))
         swap.bytes(path, msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
         if not swap.commit():

@@ -42,7 +42,7 @@ class Day:
 
     @property
     def manifest_path(self) -> str:
-        return self._checksums.removesuffix(".sha256") + ".manifest.json"
+        return paths.manifest_file(self._venue, self._symbol, self._date)
 
     def manifest(self) -> dict[str, Any]:
         """As it stands; empty where there is none."""

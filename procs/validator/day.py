@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from procs.validator.hour import Hour, Interval, compare, files_of, line_files, lines_hash, read_lines, stood
+from procs.validator.memory import VERSION, Memory, remembered
 from shared import archive, paths, quality
 from shared.bars import bars_hash
 from shared.barstore import Stored, bar_files, rows_hash
@@ -18,25 +19,9 @@ from shared.files import TMP, Disk
 from shared.ids import Ids
 from shared.rebuild import Rebuild
 from shared.sealing import ENDED, Reached
-from shared.staging import fetched_file
 
-MEMORY_VERSION = 3
 LOOK_AROUND = 7
 """Days before and behind that are searched for the nearest trade, as long as anything is recorded."""
-
-
-class Memory(msgspec.Struct):
-    """The judgements of a day's hours, kept until the day is closed and settled."""
-
-    version: int = MEMORY_VERSION
-    before: Interval | None = None
-    """Id and second of the last trade held before the day."""
-    follows: bool = False
-    """The day before was recorded too."""
-    hours: list[Hour] = []
-    lead: list[str] = []
-    """Names and sizes of the last lines of the day before, as `Hour.files`."""
-    lead_hash: str = ""
 
 
 class Day:
@@ -120,7 +105,7 @@ class Day:
 
     def judge(self, anew: bool = False) -> None:
         """Hour by hour; `anew` forgets what was judged before."""
-        memory = Memory() if anew else self._remember()
+        memory = Memory() if anew else remembered(self._disk, self.memory_path)
         known = {hour.hour: hour for hour in memory.hours if hour.is_sealed and self._stands(hour)}
         self._lead = self._lead_of(memory)
         has_other_lead = self._lead[1] != memory.lead_hash
@@ -229,16 +214,9 @@ class Day:
 
     # --- memory ---
 
-    def _remember(self) -> Memory:
-        try:
-            memory = msgspec.json.decode(self._disk.read(self.memory_path), type=Memory)
-        except (FileNotFoundError, ValueError, RecursionError):
-            return Memory()
-        return memory if memory.version == MEMORY_VERSION else Memory()
-
     def keep(self) -> None:
         """Remembers the judgements for the next run."""
-        save(self._disk, self.memory_path, Memory(MEMORY_VERSION, self.before, self.follows, self.hours, *self._lead))
+        save(self._disk, self.memory_path, Memory(VERSION, self.before, self.follows, self.hours, *self._lead))
 
     def forget(self) -> None:
         self._disk.remove(self.memory_path)
@@ -308,8 +286,7 @@ class Day:
 
 def beside(venue: str, symbol: str, date: str) -> tuple[str, str]:
     """The compactor's manifest of a closed day, and what was fetched of it afterwards."""
-    manifest = paths.checksum_file(venue, symbol, date).removesuffix(".sha256") + ".manifest.json"
-    return manifest, fetched_file(venue, symbol, date)
+    return paths.manifest_file(venue, symbol, date), paths.fetched_file(venue, symbol, date)
 
 
 def save(disk: Disk, path: str, content: Any) -> None:

@@ -477,7 +477,7 @@ def test_the_batch_fetches_what_the_last_days_lack_and_compares_them_once(tmp_pa
     whole = held(disk)
     for hour in (3, 4):
         disk.remove(f"raw/{VENUE}/{SYMBOL}/{DATE}/part_{hour:02d}.jsonl.zst")
-    disk.remove(staging.fetched_file(VENUE, SYMBOL, DATE))
+    disk.remove(paths.fetched_file(VENUE, SYMBOL, DATE))
     write_reached(disk, paths.day_start(NEXT) + 5 * HOUR)
     (tmp_path / "pipeline.yml").write_text(
         f"""

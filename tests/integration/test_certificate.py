@@ -13,7 +13,7 @@ from procs.compactor import Config as CompactorConfig
 from procs.compactor.work import compact
 from procs.validator import Config
 from procs.validator.work import validate
-from shared import paths, staging
+from shared import paths
 from shared.barfiles import bar_table
 from shared.errand import Errand
 from shared.events import AggTrade, Feed, Quote, Trade
@@ -179,7 +179,7 @@ def test_futures_are_at_most_healed_until_the_daily_file_was_compared(tmp_path: 
     validate(Errand(alone, Config(), None, DATE, True, Lifeline()))
     assert certificate(alone, DATE, "binance_usdm")["verdict"] == "unproven"
     source = {"kind": "trade", "url": "…/SOLUSDT-trades-2025-10-20.zip", "sha256": "0" * 64, "rows": len(rows)}
-    alone.write(staging.fetched_file("binance_usdm", "SOLUSDT", DATE), msgspec.json.encode([source]))
+    alone.write(paths.fetched_file("binance_usdm", "SOLUSDT", DATE), msgspec.json.encode([source]))
     validate(Errand(alone, Config(), None, DATE, True, Lifeline()))
     compared = certificate(alone, DATE, "binance_usdm")
     assert (compared["verdict"], compared["is_provisional"], compared["fetched"]) == ("complete", False, [source])
