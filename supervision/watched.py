@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ RATE_BEATS = 10
 """Events a second are taken over so many heartbeats."""
 NOTE_AGAIN = 60 * SECOND
 NOTE_APART = 5 * SECOND
+
+_DIGITS = re.compile(r"\d+")
 
 
 class Process(Protocol):
@@ -85,10 +88,11 @@ class Watched:
         self._take_note(beat.note, now)
 
     def _take_note(self, note: str, now: int) -> None:
-        """What a stage wants people to know: once when it changes, then once a minute."""
+        """What a stage wants people to know: once when it changes, then once a minute. Only its numbers are none."""
         note = escape(note)
         apart = now - self._noted
-        if note and (apart >= NOTE_AGAIN or (note != self._note and apart >= NOTE_APART)):
+        is_new = _DIGITS.sub("", note) != _DIGITS.sub("", self._note)
+        if note and (apart >= NOTE_AGAIN or (is_new and apart >= NOTE_APART)):
             logger.warning("{}: {}", self.name, note)
             self._note, self._noted = note, now
         elif not note and self._note:

@@ -93,10 +93,17 @@ def test_what_a_stage_waits_for_is_said_once_and_then_once_a_minute(tmp_path: Pa
     assert said == ["it: no network"] * 3 + ["it: over: no network"]
 
 
+def test_a_note_of_which_only_the_numbers_change_is_said_once_a_minute(tmp_path: Path, lines: list[str]) -> None:
+    it = watched(tmp_path)
+    for second in range(1, 121):
+        it.take_beat(beat(note=f"{1000 - second} ids missing"), second * SECOND)
+    assert [line for line in lines if "missing" in line] == ["it: 999 ids missing\n", "it: 939 ids missing\n"]
+
+
 def test_a_note_that_changes_all_the_time_does_not_flood(tmp_path: Path, lines: list[str]) -> None:
     it = watched(tmp_path)
     for second in range(60):
-        it.take_beat(beat(note=f"\x1b[2Jtry {second}"), second * SECOND)
+        it.take_beat(beat(note="\x1b[2Jtry" + "ab"[second % 2] * second), second * SECOND)
     said = [line for line in lines if "try" in line]
     assert len(said) == 12 and "\x1b" not in "".join(said)
 
