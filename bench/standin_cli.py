@@ -183,7 +183,11 @@ class Bench:
                 continue
             held = set()
             for path in (self.lake / "raw" / self.venue / name).rglob("*.jsonl"):
-                for line in path.read_bytes().splitlines():
+                try:
+                    lines = path.read_bytes().splitlines()
+                except FileNotFoundError:  # closed, and renamed, at this moment
+                    return False
+                for line in lines:
                     at = line.find(b'"trade_id":')
                     if at > 0:
                         held.add(int(line[at + 11 : line.index(b",", at)]))

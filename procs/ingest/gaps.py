@@ -251,6 +251,16 @@ class Tracker:
             gap.lags = 0
         return given_up
 
+    def void(self, first: int, last: int) -> list[tuple[int, int]]:
+        """No trade has the ids `first` to `last`: what was thought missing of them never was. Returns that."""
+        found = [
+            (max(begin, first), min(end, last))
+            for gap in self.gaps
+            if gap.first <= last and gap.last >= first
+            for begin, end in self.holes(gap)
+        ]
+        return self._give_up([(begin, end) for begin, end in found if begin <= end])
+
     def _left(self, first: int, last: int, mono: int) -> list[tuple[Gap, list[tuple[int, int]]]]:
         """What is missing between two ids, by the gaps whose turn it is: one that waits was not meant."""
         found = []

@@ -2,7 +2,8 @@
 
 Healing asks for the newest missing ids first, a page at a time, one request a symbol. On spot a page is trades by id.
 Where raw history is not to be had (futures), the newest trades are tried, then aggregates that lie wholly inside the
-gap: one that reaches into what is held would be counted twice or not at all.
+gap: one that reaches into what is held would be counted twice or not at all. Ids that consecutive aggregates leave out
+never were trades of the book.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
@@ -63,7 +65,9 @@ class Healer:
         """What the venue said last when asked for the time."""
         self._work = (0, 0)
         self._weighed = 0
-        self.counters = dict.fromkeys(("ids_missing", "ids_daily", "gaps", "healed_ids", "unhealable_ids"), 0)
+        self.counters = dict.fromkeys(
+            ("ids_missing", "ids_daily", "gaps", "healed_ids", "unhealable_ids", "void_ids"), 0
+        )
 
     def turn(self) -> None:
         """Everything that is due."""
@@ -283,6 +287,10 @@ class Healer:
         rows = self._venue.parse_trades(answer.body, book.symbol, answer.had_wall)
         self._take_trades(book, tracker, rows)
         gap.exhausted |= {"recent"}
+        low = min((row.trade_id for row in rows), default=gap.first)
+        for other in tracker.gaps:
+            if other.first >= low:  # they were among what was asked for
+                other.exhausted |= {"recent"}
 
     def _take_trades(self, book: Book, tracker: Tracker, rows: list[Trade]) -> int:
         brought = 0
@@ -311,21 +319,32 @@ class Healer:
             self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall), key=lambda row: row.agg_id
         )
         for row in rows:
-            if self._fills(tracker, gap, row):
+            if self._fills(tracker, row):
                 tracker.fetched(row.first_trade_id, row.last_trade_id - row.first_trade_id + 1)
                 tracker.take_range(row.first_trade_id, row.last_trade_id)
                 self._ingest.recorder.add(row)
+        self._void(book, tracker, rows)
         if len(rows) >= PAGE and rows[-1].last_trade_id < gap.last:
             gap.cursor = rows[-1].agg_id + 1
         elif gap.cursor is None and end < gap.end:
             gap.start = end  # nothing more in this hour: the next one
         else:
             gap.cursor = None
-            why = "not in the venue's aggregates, or in one whose other trades are held"
+            why = "not in the venue's aggregates, or in one whose other trades are held: the daily file will tell"
             self._tried(book, "trade", tracker, gap.first, gap.last, why)
 
-    def _fills(self, tracker: Tracker, gap: Gap, row: AggTrade) -> bool:
-        inside = gap.first <= row.first_trade_id and row.last_trade_id <= gap.last
+    def _void(self, book: Book, tracker: Tracker, rows: list[AggTrade]) -> None:
+        for before, after in pairwise(rows):
+            if after.agg_id != before.agg_id + 1 or after.first_trade_id <= before.last_trade_id + 1:
+                continue
+            for first, last in tracker.void(before.last_trade_id + 1, after.first_trade_id - 1):
+                self.counters["void_ids"] += last - first + 1
+                why = "consecutive aggregates leave them out: no trades of the book"
+                detail = {"stream": "trade", "first_id": first, "last_id": last, "reason": why}
+                self._ingest.feed("unhealable", [book.symbol], detail)
+
+    def _fills(self, tracker: Tracker, row: AggTrade) -> bool:
+        inside = any(gap.first <= row.first_trade_id and row.last_trade_id <= gap.last for gap in tracker.gaps)
         return inside and not tracker.held.overlaps(row.first_trade_id, row.last_trade_id)
 
     def _tried(self, book: Book, kind: str, tracker: Tracker, first: int, reach: int, why: str) -> None:

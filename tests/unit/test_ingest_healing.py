@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from procs.ingest import keepsake
+from procs.ingest import healer, keepsake
 from procs.ingest.gaps import LAGS_NS, Tracker
-from procs.ingest.healer import DAILY_IDS
 from procs.ingest.symbols import Book
 from shared.files import Files
 from shared.paths import DAY
@@ -125,8 +124,18 @@ def test_how_long_healing_will_take_is_said(desk: Desk) -> None:
 
 # --- days before yesterday ---
 
+DAILY_IDS = 6000
 
-def test_what_days_before_yesterday_lack_in_great_number_is_left_to_the_daily_archive(tmp_path: Path) -> None:
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than the hundred thousand that are many otherwise."""
+    monkeypatch.setattr(healer, "DAILY_IDS", DAILY_IDS)
+
+
+def test_what_days_before_yesterday_lack_in_great_number_is_left_to_the_daily_archive(
+    tmp_path: Path, few: None
+) -> None:
     desk = ready(Desk(tmp_path))
     outage(desk, 4 * 86_400, DAILY_IDS * 3)
     yesterday = (desk.venue_now // DAY - 1) * DAY
@@ -148,14 +157,14 @@ def test_what_days_before_yesterday_lack_in_great_number_is_left_to_the_daily_ar
     assert len(desk.asked("historicalTrades")) == asked, "a plan is remembered"
 
 
-def test_a_short_gap_of_long_ago_is_fetched_at_once(tmp_path: Path) -> None:
+def test_a_short_gap_of_long_ago_is_fetched_at_once(tmp_path: Path, few: None) -> None:
     desk = ready(Desk(tmp_path))
     outage(desk, 4 * 86_400, 5000)
     assert desk.ingest.books["SOLUSDT"].trades.held.intervals == [[1000, 6000]]
     assert not [gap for gap in desk.feed("gap") if "plan" in gap.detail]
 
 
-def test_a_large_gap_of_today_is_fetched_at_once(tmp_path: Path) -> None:
+def test_a_large_gap_of_today_is_fetched_at_once(tmp_path: Path, few: None) -> None:
     desk = ready(Desk(tmp_path))
     outage(desk, 3600, DAILY_IDS + 1000)
     desk.run(30)
@@ -304,3 +313,38 @@ def test_what_was_played_is_remembered_in_a_state_of_bounded_size() -> None:
     again.begin()
     assert again.is_old_quote(499_005)
     assert not again.is_old_quote(499_500)
+
+
+# --- futures ---
+
+
+def test_ids_that_consecutive_aggregates_leave_out_never_were_trades(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "binance_usdm", symbols=["BTCUSDT"], streams=["trade"])
+    desk.run(0.2)
+
+    def frame(one: int) -> bytes:
+        ms = desk.venue_now // 1_000_000
+        return desk.market.frame("BTCUSDT", one, desk.venue_now, E=ms, T=ms, X="MARKET")
+
+    rows = desk.market.trades.setdefault("BTCUSDT", [])
+    aggregate: dict[int, int] = {}
+    for one in (1000, 1001, 1004, 1005, 1009, 1010):
+        rows.append((one, desk.venue_now))
+        aggregate[one] = 500 + len(aggregate)
+        if one != 1005:
+            desk.bring(frame(one))
+        desk.run(0.1)
+    plain = desk.market._aggTrades
+
+    def numbered(params: dict[str, str]) -> Any:
+        return [{**row, "a": aggregate[row["f"]]} for row in plain(params)]
+
+    desk.market._aggTrades = numbered  # type: ignore[method-assign]
+    desk.market.hidden = set()
+    desk.run(60)
+    void = [(event.detail["first_id"], event.detail["last_id"]) for event in desk.feed("unhealable")]
+    assert sorted(void) == [(1002, 1003), (1006, 1008)]
+    assert all("no trades of the book" in event.detail["reason"] for event in desk.feed("unhealable"))
+    assert desk.ingest.totals()["void_ids"] == 5
+    assert desk.ingest.totals()["unhealable_ids"] == 0
+    assert 1005 in ids(desk), "that one was missing, and is healed"
