@@ -188,10 +188,11 @@ class TrustsRest(Ingest):
         super().__init__(*args)
         plain = self.healer._take_trades
 
-        def take_trades(book: Any, tracker: Any, rows: Any) -> None:
-            plain(book, tracker, rows)
+        def take_trades(book: Any, tracker: Any, rows: Any) -> int:
+            taken = plain(book, tracker, rows)
             for gap in tracker.gaps:
                 tracker.take_range(gap.first, gap.last)
+            return taken
 
         self.healer._take_trades = take_trades  # type: ignore[method-assign]
 

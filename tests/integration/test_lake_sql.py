@@ -146,7 +146,7 @@ def test_the_dense_view_carries_the_close_through_proven_seconds_only(tmp_path: 
     )
     assert len(rows) == 11
     assert [row[0] for row in by_name] == [False, True, True, True, False, None, None, None, False, None, None]
-    close = float(first[-1].price)
+    close = [float(event.price) for event in first if isinstance(event, Trade)][-1]
     assert [row[1:5] for row in by_name[1:4]] == [(close, close, 0.0, 0)] * 3
     assert by_name[2][5] is not None  # the quote that came in a second without trades
     assert [row[1:5] for row in (*by_name[5:8], *by_name[9:])] == [(None,) * 4] * 5

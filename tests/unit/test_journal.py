@@ -19,8 +19,8 @@ def trade(number: int) -> Trade:
     return Trade("SOLUSDT", number, number, None, number, "1.5", "2.25", "buy", number)
 
 
-def writer(disk: Files, **options: int) -> Writer:
-    return Writer(disk, FOLDER, lambda: b"state", ["journal/archive/ckpt-binance"], **options)
+def writer(disk: Files, segment_bytes: int = 8 << 20) -> Writer:
+    return Writer(disk, FOLDER, lambda: b"state", ["journal/archive/ckpt-binance"], segment_bytes=segment_bytes)
 
 
 def fill(w: Writer, batches: int, size: int = 3) -> list[bytes]:
@@ -228,3 +228,16 @@ def test_a_full_journal_waits_for_the_archiver_alone_and_says_whom_it_cut_loose(
     ckpt.store(msgspec.msgpack.encode({"position": w.last}))
     assert w.trim() > 0
     assert w.held_bytes <= 1500 and w.cut_loose == {bars}
+
+
+def test_a_journal_that_may_hold_little_has_room_again_once_all_is_taken(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = Writer(disk, FOLDER, lambda: b"state", ["journal/archive/ckpt-binance"], max_bytes=40_000)
+    w.open()
+    while w.held_bytes < 40_000:
+        fill(w, 1)
+    archiver = Checkpoint(disk, "journal/archive/ckpt-binance")
+    archiver.load()
+    archiver.store(msgspec.msgpack.encode({"position": w.last}))
+    w.trim()
+    assert w.held_bytes < 10_000
