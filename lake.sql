@@ -184,29 +184,38 @@ WHERE (venue, symbol, window_start) IN (SELECT (venue, symbol, max(window_start)
 -- there the price stands where it stood, and volumes are 0 (`is_empty`). Of any other second without a trade nothing is known:
 -- it stays null. Quotes are not carried: a row says when they stood. Name a symbol in WHERE, the rest is not made then.
 CREATE OR REPLACE VIEW bars_1s_filled AS
-WITH traded AS (
+WITH ends AS (
+    SELECT venue, symbol, min(window_start) AS first, max(window_start) AS last,
+           min(window_start) FILTER (trade_count > 0) AS first_traded
+    FROM bars_1s
+    GROUP BY venue, symbol
+), traded AS (
     SELECT
-        venue, symbol, window_start AS since, close AS carried,
+        venue, symbol, window_start AS since, close AS carried, lead(window_start) OVER in_order AS next,
         -- Ids of neighbouring seconds may interleave; then is_complete of the later one knows.
-        coalesce(
-            lead(is_complete) OVER in_order OR lead(first_trade_id) OVER in_order = max(last_trade_id) OVER so_far + 1, false
-        ) AS is_proven
+        lead(is_complete) OVER in_order OR lead(first_trade_id) OVER in_order = max(last_trade_id) OVER so_far + 1
+            AS is_proven
     FROM bars_1s
     WHERE trade_count > 0
     WINDOW
         in_order AS (PARTITION BY venue, symbol ORDER BY window_start),
         so_far AS (PARTITION BY venue, symbol ORDER BY window_start ROWS UNBOUNDED PRECEDING)
+), stretches AS (
+    -- From each second with trades to the next, and from the first row to the first trade. (An ASOF join would say it more
+    -- shortly; not knowing how many rows there are, the planner makes a nested loop of it: minutes for a day.)
+    SELECT venue, symbol, since, coalesce(next - INTERVAL '1 second', last) AS until, carried, is_proven, since AS traded
+    FROM traded JOIN ends USING (venue, symbol)
+    UNION ALL
+    SELECT venue, symbol, first, coalesce(first_traded - INTERVAL '1 second', last), NULL, NULL, NULL
+    FROM ends
 ), seconds AS (
-    SELECT venue, symbol, unnest(generate_series(min(window_start), max(window_start), INTERVAL '1 second')) AS window_start
-    FROM bars_1s
-    GROUP BY venue, symbol
+    SELECT venue, symbol, carried, is_proven, traded,
+           unnest(generate_series(since, until, INTERVAL '1 second')) AS window_start
+    FROM stretches
 ), dense AS (
-    SELECT
-        seconds.venue, seconds.symbol, seconds.window_start, carried,
-        CASE WHEN since = seconds.window_start THEN false WHEN is_proven THEN true END AS is_empty
+    SELECT venue, symbol, window_start, carried,
+           CASE WHEN traded = window_start THEN false WHEN is_proven THEN true END AS is_empty
     FROM seconds
-    ASOF LEFT JOIN traded
-        ON seconds.venue = traded.venue AND seconds.symbol = traded.symbol AND seconds.window_start >= traded.since
 )
 SELECT
     symbol, window_start,
