@@ -6,7 +6,6 @@ finds them and puts them in place of what the lake holds of those hours.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from shared.config import StageConfig
 from shared.events import Bar, Batch, Feed
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
-from shared.process import EXIT_ASKED, EXIT_CONFIG, EXIT_CRASHED
+from shared.process import EXIT_ASKED, EXIT_CONFIG, EXIT_CRASHED, command_line
 from shared.rebuild import Rebuild, stage
 from shared.runner import Context, main
 
@@ -128,7 +127,7 @@ def only_aggregates(streams: Sequence[str]) -> bool:
 
 def again(argv: Sequence[str]) -> int:
     """Makes the bars of a day again from the archive; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__ or "")
     parser.add_argument("--date", required=True, help="the day, such as 2025-10-20 (UTC)")
     parser.add_argument("--symbol", action="append", help="only this one; may be given several times")
     parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")

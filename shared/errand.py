@@ -15,7 +15,7 @@ from shared import config, paths, topology
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.logs import setup
-from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, check_schema, stage_name
+from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, check_schema, command_line, stage_name
 from shared.room import NoRoom
 
 C = TypeVar("C", bound=config.StageConfig)
@@ -99,7 +99,7 @@ def run(
 
 
 def _arguments(about: str, argv: Sequence[str] | None, flags: Mapping[str, str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(about)
     parser.add_argument("--date", help="only this day, such as 2025-10-20 (UTC)")
     parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")
     parser.add_argument("--stage", help="its key in that file")

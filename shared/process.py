@@ -131,9 +131,17 @@ class Setting:
         self.lock.close()
 
 
+def command_line(description: str) -> argparse.ArgumentParser:
+    """A parser that calls the process as people call it, with its docstring as it stands."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec else "procs"
+    shape = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"python -m {name}", description=description, formatter_class=shape)
+
+
 def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line that every stage understands."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(description)
     parser.add_argument("--config", default="pipeline.yml", help="the pipeline file (default: %(default)s)")
     parser.add_argument("--stage", help="its key in that file; needed where several entries run this process")
     parser.add_argument(
