@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+from loguru import logger
 
 from shared import archive, config, paths, staging, topology
 from shared.bars import Bars
@@ -58,6 +59,8 @@ class Aggregator:
         self._position = 0
         self._ts = 0
         self._ended = False
+        self._floor: int | None = None
+        """Bars of seconds before are not given: they were, or only a part of them could be told."""
         self._stored_at: int | None = None
         self._state_bytes = 0
         self.given = 0
@@ -69,9 +72,24 @@ class Aggregator:
             saved = msgspec.msgpack.decode(stored)
             self._position, self._ts, self._ended = saved["position"], saved["ts"], saved["ended"]
             self.given = saved["out_seq"]
+            self._floor = saved.get("floor")
             self._bars = Bars.from_state(saved["state"], *self._settings)
             self.counters = self._bars.counters
         return self._position
+
+    def resume(self, given: int, until: int) -> None:
+        """Without a checkpoint, in the middle of its source: what stood before is held against the archive later."""
+        logger.error("the checkpoint is lost: bars go on where the journal does; earlier ones are not touched")
+        self.given, self._floor = given, until
+
+    def _told(self, bars: list[Bar], ts: int) -> list[Bar]:
+        """Those that can be told whole and were not told before."""
+        if self._floor is None:
+            return bars
+        if not self._position:  # the second of the first record has begun before it
+            self._floor = max(self._floor, ts - ts % paths.SECOND + 2 * paths.SECOND)
+        floor = self._floor
+        return [bar for bar in bars if bar.window_start >= floor]
 
     def handle(self, batch: Batch) -> Iterable[Batch]:
         before = self._bars.closed_until
@@ -80,11 +98,12 @@ class Aggregator:
         ended = [event for event in batch.events if isinstance(event, Feed) and event.kind == "ended"]
         if batch.events:
             self._ended = bool(ended)
+        bars = self._told(given[1] if given else [], batch.ts)
         self._position, self._ts = batch.last, batch.ts
         until = self._bars.closed_until
         if until is None or (given is None and not ended):
             return []
-        return self._outputs(given[1] if given else [], before or until, until, ended[-1:])
+        return self._outputs(bars, before or until, until, ended[-1:])
 
     def _outputs(self, bars: list[Bar], before: int, until: int, ended: list[Feed]) -> list[Batch]:
         """Numbered records. Where bars fill several, only the last one says that all of them are given."""
@@ -108,6 +127,7 @@ class Aggregator:
             "ts": self._ts,
             "ended": self._ended,
             "out_seq": self.given,
+            "floor": self._floor,
             "state": state,
         }
         self._checkpoint.store(msgspec.msgpack.encode(saved))

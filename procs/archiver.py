@@ -6,25 +6,32 @@ sizes and the rest is taken again. Files are opened, chosen and closed by the ti
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from loguru import logger
 
-from shared import paths
+from shared import archive, paths
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import AggTrade, Batch, Event, Feed, Quote, Trade
 from shared.ids import Ids
 from shared.lines import line
+from shared.quarantine import set_aside
 from shared.runner import Context, main
 from shared.schedule import file_interval_s
+from shared.seals import Seal, Seals, reaches
 
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second file.
 """
 BUFFER_BYTES = 1 << 20
+KEEP = 120 * paths.SECOND
+"""The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
+MOST_CHECKED = 64 << 20
+"""An open file that is longer is not read again at start."""
 MOST_INTERVALS = 1000
 """Id intervals of a symbol in the checkpoint; on futures the venue's own holes would make it grow without end."""
 
@@ -43,12 +50,18 @@ class _Open:
     of a quiet symbol may concern a thousand minutes.
     """
 
-    __slots__ = ("end", "fresh", "lines", "path", "size", "unsynced", "waiting")
+    __slots__ = ("crc", "end", "first", "fresh", "known", "lines", "path", "size", "unsynced", "waiting")
 
-    def __init__(self, path: str, end: int, size: int = 0) -> None:
+    def __init__(self, path: str, end: int, first: int, size: int = 0, crc: int | None = 0) -> None:
         self.path = path
         self.end = end
+        self.first = first
+        """Number of the first record that it may hold something of."""
         self.size = size
+        self.crc = crc
+        """Of its bytes; None where nobody knows."""
+        self.known: set[str] | None = None
+        """Lines that stand on disk already, where that is in doubt."""
         self.lines: list[str] = []
         self.waiting = 0
         self.unsynced = False
@@ -67,20 +80,33 @@ class Archiver:
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._open: dict[tuple[str, int], _Open] = {}
         self._closing: list[tuple[str, str]] = []
+        self._journal = context.journal
+        self._seals = Seals(context.disk, context.checkpoint.replace("/ckpt-", "/seals-"))
+        self._is_doubtful = False
+        """What stands on disk may be more than the checkpoint knows of."""
+        self._broken: dict[str, int] = {}
         self._ids: dict[str, Ids] = {}
         self._agg_ids: dict[str, Ids] = {}
         self._position = 0
         self._ts = 0
         self._ended = False
         self.given = 0
-        self.counters = {"lines": 0, "late_files": 0, "bytes_written": 0}
+        self.counters = {"lines": 0, "late_files": 0, "bytes_written": 0, "redone": 0}
 
     # --- recovery ---
 
     def open(self) -> int:
         stored = self._checkpoint.load()
+        self._seals.load()
+        self._is_doubtful = self._checkpoint.is_doubtful
         if stored is not None:
             self._recover(msgspec.msgpack.decode(stored))
+        elif self._is_doubtful:
+            self._close_strays()
+        broken = self._seals.broken().items()
+        # A sealed hour is the compactor's by now.
+        self._broken |= {path: seal.first for path, seal in broken if seal.end + paths.SEAL_AFTER > self._ts}
+        self._redo()
         return self._position
 
     def _recover(self, saved: dict[str, Any]) -> None:
@@ -90,15 +116,29 @@ class Archiver:
         self._closing = [(old, new) for old, new in saved["closing"]]
         self._close_named()
         kept = set()
-        for folder, start, path, size in saved["open"]:
+        for folder, start, path, size, *more in saved["open"]:
+            first, crc = more or (self._position + 1, None)
+            if self._is_doubtful and self._disk.size(path) is None:
+                continue  # closed after this checkpoint, by one that cannot be read
             kept.add(path)
-            entry = self._open[folder, start] = _Open(path, start + self._every, self._cut(path, size))
+            cut = self._cut(path, size, first)
+            if cut < size:
+                crc = None
+            if path in self._broken or not self._is_as_written(path, cut, crc):
+                self._broken[path] = first
+                continue
+            entry = self._open[folder, start] = _Open(path, start + self._every, first, cut, crc)
             entry.fresh = False
         self._sweep(kept)
 
-    def _cut(self, path: str, size: int) -> int:
-        """Cuts an open file to the size of the checkpoint; one that lost bytes, to its last whole line. Its size."""
+    def _cut(self, path: str, size: int, first: int) -> int:
+        """Cuts an open file to the size of the checkpoint; one that lost bytes and cannot be written again, to its last
+        whole line. Its size.
+        """
         found = self._disk.size(path) or 0
+        if found < size and reaches(self._disk, self._journal, first):
+            self._broken[path] = first
+            return found
         if found < size:
             logger.error(f"{path} should hold {size} bytes and holds {found}: lines are lost")
             size = self._disk.read(path).rfind(b"\n") + 1 if found else 0
@@ -106,6 +146,37 @@ class Archiver:
             self._disk.truncate(path, size)
             self._disk.sync(path)
         return size
+
+    def _is_as_written(self, path: str, size: int, crc: int | None) -> bool:
+        return crc is None or not 0 < size <= MOST_CHECKED or zlib.crc32(self._disk.read(path)) == crc
+
+    def _redo(self) -> None:
+        """Moves files away that are not as they were written, and goes back to where what they held began."""
+        for path, first in self._broken.items():
+            self.counters["redone"] += 1
+            says = "is not as it was written"
+            if reaches(self._disk, self._journal, first):
+                says += "; what it held is taken again from the journal"
+                self._is_doubtful = True  # what else stands on disk of these records is not written twice
+                self._position = min(self._position, first - 1)
+            else:
+                says += ", and the journal reaches back no further: its lines are lost"
+            if self._disk.size(path) is not None:
+                set_aside(self._disk, path, says)
+            else:
+                logger.error(f"{path} is gone: {says}")
+            self._seals.of.pop(path, None)
+
+    def _close_strays(self) -> None:
+        """Without any checkpoint: what was open is cut behind its last whole line and closed."""
+        folders = [f"{top}/{self._venue}" for top in ("feed", "rejected")]
+        folders += [f"raw/{self._venue}/{symbol}" for symbol in self._disk.list(f"raw/{self._venue}")]
+        for folder in [f"{top}/{date}" for top in folders for date in self._disk.list(top)[-2:]]:
+            for path in [f"{folder}/{name}" for name in self._disk.list(folder) if name.startswith("open_")]:
+                self._disk.truncate(path, self._disk.read(path).rfind(b"\n") + 1)
+                self._disk.sync(path)
+                self._closing.append((path, path.replace("/open_", "/part_")))
+        self._close_named()
 
     def _sweep(self, kept: set[str]) -> None:
         """Deletes files begun after the checkpoint: their lines are taken again. Only around its date, where there can
@@ -127,10 +198,11 @@ class Archiver:
         for event in batch.events:
             key = _folder_key(event)
             start = event.ts - event.ts % self._every  # type: ignore[union-attr]
-            entry = self._open.get((key, start)) or self._begin(key, start)
+            entry = self._open.get((key, start)) or self._begin(key, start, batch.first)
             text = line(event)
-            entry.lines.append(text)
-            entry.waiting += len(text)
+            if not self._is_doubtful or self._is_news(entry, text):
+                entry.lines.append(text)
+                entry.waiting += len(text)
             if entry.waiting > BUFFER_BYTES:
                 self._write(entry)
             self._note(event)
@@ -153,7 +225,19 @@ class Archiver:
             return paths.feed_dir(self._venue, date)
         return paths.rejected_dir(self._venue, date) if key == _REJECTED else paths.raw_dir(self._venue, key, date)
 
-    def _begin(self, key: str, start: int) -> _Open:
+    def _is_news(self, entry: _Open, text: str) -> bool:
+        """After damage more is taken again than is missing: what stands on disk already is not written twice."""
+        if entry.known is None:
+            folder, _, name = entry.path.rpartition("/")
+            clock = name.split("_")[1].removesuffix(".jsonl")
+            entry.known = set()
+            for part in archive.parts(self._disk, folder, int(clock[:2])):
+                if part.clock in ("", clock[2:]):
+                    data, _ = archive.content(self._disk, f"{folder}/{part.name}")
+                    entry.known.update(data.decode("utf-8", "surrogatepass").splitlines(keepends=True))
+        return text not in entry.known
+
+    def _begin(self, key: str, start: int, first: int) -> _Open:
         """A file for this folder and time; the k-th where earlier ones are closed already."""
         folder = self._folder(key, paths.date_of(start))
         clock = paths.clock_name(start, self._every_s)
@@ -166,7 +250,7 @@ class Archiver:
         path = f"{folder}/open_{clock}{suffix}.jsonl"
         if f"open_{clock}{suffix}.jsonl" in names:  # begun by a life that never came to name it: its lines come again
             self._disk.truncate(path, 0)
-        entry = self._open[key, start] = _Open(path, start + self._every)
+        entry = self._open[key, start] = _Open(path, start + self._every, first)
         return entry
 
     def _write(self, entry: _Open, durably: bool = False) -> None:
@@ -180,6 +264,7 @@ class Archiver:
         finally:
             appender.close()
         entry.size = appender.size
+        entry.crc = None if entry.crc is None else zlib.crc32(data, entry.crc)
         entry.unsynced = not durably
         self.counters["bytes_written"] += len(data)
         entry.lines.clear()
@@ -203,10 +288,25 @@ class Archiver:
         everything = final or self._ended
         done = [key for key, entry in self._open.items() if everything or entry.end + CLOSE_AFTER <= self._ts]
         for key in done:
-            path = self._open.pop(key).path
-            self._closing.append((path, path.replace("/open_", "/part_")))
+            self._finish(self._open.pop(key))
+        if done:
+            self._seals.store(before=self._ts - paths.HOUR - paths.SEAL_AFTER)
         self._store()
         self._close_named()
+
+    def _finish(self, entry: _Open) -> None:
+        if not entry.size:  # all of it stood elsewhere already
+            return
+        path = entry.path.replace("/open_", "/part_")
+        self._closing.append((entry.path, path))
+        if entry.crc is not None:
+            self._seals.of[path] = Seal(entry.size, entry.crc, entry.first, entry.end)
+
+    def _keep(self) -> int:
+        """The last record of which nothing would be needed if a file that is open, or lately was, had to be redone."""
+        firsts = [entry.first for entry in self._open.values()]
+        firsts += [seal.first for seal in self._seals.of.values() if seal.end + KEEP > self._ts]
+        return min(firsts, default=self._position + 1) - 1
 
     def _store(self) -> None:
         """The checkpoint names the files about to be renamed: a crash in between is finished at the next start."""
@@ -214,7 +314,8 @@ class Archiver:
             "position": self._position,
             "ts": self._ts,
             "ended": self._ended,
-            "open": [(key, start, entry.path, entry.size) for (key, start), entry in self._open.items()],
+            "keep": self._keep(),
+            "open": [(*key, entry.path, entry.size, entry.first, entry.crc) for key, entry in self._open.items()],
             "closing": self._closing,
             "ids": _newest(self._ids),
             "agg_ids": _newest(self._agg_ids),
@@ -227,7 +328,10 @@ class Archiver:
         """
         for old, new in self._closing:
             if self._disk.size(old) is not None:
-                self._disk.rename(old, self._free(new))
+                name = self._free(new)
+                self._disk.rename(old, name)
+                if name != new:
+                    self._seals.of.pop(new, None)
         for folder in sorted({new.rpartition("/")[0] for _, new in self._closing}):
             self._disk.sync_dir(folder)
         self._closing.clear()

@@ -8,6 +8,7 @@ none does.
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal
@@ -21,12 +22,16 @@ from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import Bar, Batch, Feed
 from shared.files import TMP
+from shared.quarantine import set_aside
 from shared.runner import Context, main
 from shared.schedule import file_interval_s
+from shared.seals import Seal, Seals, reaches
 from shared.tables import SCHEMA_VERSION
 
 FIRST_FLUSH = 5 * paths.SECOND
 """A newcomer sees a file at once."""
+REVISED = "lake.revised"
+"""Metadata of a part: how often rows of it were replaced."""
 MOST_ROWS = 200_000
 """Rows in memory at which a flush comes early (a day replayed in a minute)."""
 
@@ -59,6 +64,8 @@ class ParquetSink:
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._rows: dict[Place, dict[int, Bar]] = defaultdict(dict)
         self._late: dict[Place, dict[int, Bar]] = defaultdict(dict)
+        self._seals = Seals(context.disk, context.checkpoint.replace("/ckpt-", "/seals-"))
+        self._journal = context.journal
         self._leftover: set[str] = set()
         self._is_lost = False
         """There was no checkpoint: any row may be on disk already."""
@@ -70,7 +77,7 @@ class ParquetSink:
         self._next_flush: int | None = None
         self._ended = False
         self.given = 0
-        self.counters = {"rows": 0, "parts": 0, "rewritten": 0, "late_sealed": 0, "waiting": 0}
+        self.counters = {"rows": 0, "parts": 0, "rewritten": 0, "late_sealed": 0, "waiting": 0, "redone": 0}
 
     def open(self) -> int:
         stored = self._checkpoint.load()
@@ -82,10 +89,52 @@ class ParquetSink:
             for bar in msgspec.convert(saved["waiting"], list[Bar]):
                 self._late[_place(bar)][bar.window_start] = bar
         self._is_lost = stored is None
+        self._seals.load()
         leftover = self._beyond()
+        if self._redo(leftover):
+            leftover = {path for path in self._beyond() if not self._is_over(path)}
         # Without a checkpoint nothing says which parts came to one: all stay, and rows that come again replace theirs.
         self._leftover = set() if self._is_lost else leftover
         return self._position
+
+    def _redo(self, leftover: set[str]) -> bool:
+        """Sets parts aside that are not as they were written; whether they, and what followed, are written again."""
+        broken = {path: seal.first for path, seal in self._seals.broken().items() if not self._is_revised(path, seal)}
+        for at in self._partitions():
+            for path in [f"{at}/{name}" for name in self._disk.list(at)]:
+                span = _span(path.rpartition("/")[2])
+                if span is not None and path not in self._seals.of and self._disk.table_meta(path) is None:
+                    broken[path] = span[0]
+        durable = self._durable
+        for path, first in broken.items():
+            if path in leftover or self._is_over(path):
+                continue  # written again anyhow; the compactor's
+            self.counters["redone"] += 1
+            if reaches(self._disk, self._journal, first):
+                says = "is not as it was written; its rows are made again from the journal"
+                self._position = self._durable = min(self._durable, first - 1)
+                self._next_flush = self._ts
+            else:
+                says = "is not as it was written, and the journal reaches back no further: from the archive, later"
+            set_aside(self._disk, path, says)
+            self._seals.of.pop(path, None)
+        return self._durable < durable
+
+    def _is_revised(self, path: str, seal: Seal) -> bool:
+        """A part whose rows were replaced just before a crash: sound, and newer than its seal."""
+        try:
+            meta = self._disk.table_meta(path)
+            self._disk.read_table(path)
+            return meta is not None and int(meta[1].get(REVISED, "0")) > seal.revised
+        except (OSError, ValueError):
+            return False
+
+    def _is_over(self, path: str) -> bool:
+        """Whether the hour of a part is the compactor's."""
+        parts = path.split("/")
+        date = "-".join(part.partition("=")[2] for part in parts[3:6])
+        hour = paths.day_start(date) + int(parts[6][len("part_") :][:2]) * paths.HOUR
+        return self._is_sealed((parts[2], hour))
 
     def _beyond(self) -> set[str]:
         """Parts of a flush that came to no checkpoint; unfinished files go at once.
@@ -147,10 +196,12 @@ class ParquetSink:
         ready = [self._write_part(place, rows) for place, rows in sorted(self._rows.items()) if rows]
         self._clear_leftover()
         for tmp, path in ready:
+            self._seal(path, tmp)
             self._disk.rename(tmp, path)
             folders.add(path.rpartition("/")[0])
         for folder in sorted(folders):
             self._disk.sync_dir(folder)
+        self._seals.store(before=self._ts - paths.HOUR - paths.SEAL_AFTER)
         self._store()
         self._rows.clear()
         self._count = 0
@@ -174,6 +225,12 @@ class ParquetSink:
         self._disk.write_table(path + TMP, bar_table(ordered, self._venue), self._compression, metadata)
         self.counters["rows"] += len(ordered)
         return path + TMP, path
+
+    def _seal(self, path: str, written: str, revised: int = 0) -> None:
+        data = self._disk.read(written)
+        span = _span(path.rpartition("/")[2])
+        first, end = (span[0] if span else 1), self._ts + paths.HOUR
+        self._seals.of[path] = Seal(len(data), zlib.crc32(data), first, end, revised)
 
     # --- bars for seconds that were closed before ---
 
@@ -216,13 +273,15 @@ class ParquetSink:
         if not hits:
             return {}
         newer = with_newer(old, bar_table([hits[start] for start in sorted(hits)], self._venue))
-        self._disk.write_table(path + TMP, newer, self._compression, meta[1])
+        revised = int(meta[1].get(REVISED, "0")) + 1
+        self._disk.write_table(path + TMP, newer, self._compression, meta[1] | {REVISED: str(revised)})
         try:
             self._disk.replace(path + TMP, path)
         except PermissionError:  # an open notebook on Windows: nothing has changed, the next flush tries again
             self._disk.remove(path + TMP)
             logger.warning(f"{path} is open in another program; its newer rows wait")
             return hits
+        self._seal(path, path, revised)
         self.counters["rewritten"] += len(hits)
         return {}
 

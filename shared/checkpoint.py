@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from shared.files import Disk
+from shared.quarantine import keep
 
 _HEADER = struct.Struct("<4sQII")  # magic, sequence, length, crc32 of sequence and payload
 _MAGIC = b"lck1"
@@ -24,6 +25,8 @@ class Checkpoint:
         self._disk = disk
         self._base = base
         self._sequence = 0
+        self.is_doubtful = False
+        """A slot was found that cannot be read: what was loaded may not be the newest there was."""
 
     def load(self) -> bytes | None:
         """The newest valid payload, or None where there is none. Durable when it returns: its writer may have died
@@ -31,7 +34,16 @@ class Checkpoint:
         """
         settle(self._disk, self._base)
         self._sequence, payload = _newest(self._disk, self._base)
+        for path in (f"{self._base}.0", f"{self._base}.1"):
+            if self._disk.size(path) is not None and _read(self._disk, path)[1] is None:
+                self._doubt(path)
         return payload
+
+    def _doubt(self, path: str) -> None:
+        self.is_doubtful = True
+        data = self._disk.read(path)
+        if data:  # else a write that never came to its first byte
+            keep(self._disk, path, data, "this checkpoint cannot be read; the one before it counts")
 
     def store(self, payload: bytes) -> None:
         """Durable when it returns; overwrites the older slot."""
@@ -43,6 +55,14 @@ class Checkpoint:
         if fresh:
             self._disk.sync_dir(path.rpartition("/")[0])
         self._sequence = sequence
+
+
+def needless(disk: Disk, base: str) -> int:
+    """The position up to which a consumer needs nothing any more, whatever becomes damaged: what the older of its slots
+    says (0 where one is missing or cannot be read), and nothing of what it would have to write again (``keep``).
+    """
+    slots = [_map(_read(disk, f"{base}.{i}")[1]) for i in (0, 1)]
+    return min(min(int(slot.get("position", 0)), int(slot.get("keep", 2**63))) for slot in slots)
 
 
 def settle(disk: Disk, base: str) -> None:
@@ -83,7 +103,10 @@ def peek(disk: Disk, base: str) -> dict[str, Any]:
     Safe beside a running writer: a slot being overwritten fails its checksum and the other one is taken. It may not be
     durable yet: `settle` comes after this for who means to delete on its word.
     """
-    _, payload = _newest(disk, base)
+    return _map(_newest(disk, base)[1])
+
+
+def _map(payload: bytes | None) -> dict[str, Any]:
     if payload is None:
         return {}
     try:

@@ -30,6 +30,12 @@ class Inlet:
         self.position = position
         self.counters = {"holes": 0, "lost": 0, "damaged": 0}
 
+    @property
+    def is_whole(self) -> bool:
+        """The journal reaches back to the record behind the position."""
+        begins = self._reader.begins
+        return begins is None or begins <= self.position + 1
+
     def take(self, mono: int) -> list[Batch]:
         """What is there now; empty where nothing is."""
         taken = self._from_lane() if not self._behind else []
@@ -120,6 +126,8 @@ class Outlet:
         self._publisher = publisher
         self._topic = topic
         self._pending: list[Batch] = []
+        self.ts = 0
+        """Time of the last record that the journal held at `open`."""
         self._again: list[Batch] = []
         self.counters = {"events_out": 0, "lane_skipped": 0, "replay_differs": 0}
 
@@ -131,7 +139,7 @@ class Outlet:
         position = given
         while found := self._reader.read(position):
             self._again += found
-            position = found[-1].last
+            position, self.ts = found[-1].last, found[-1].ts
 
     @property
     def last(self) -> int:

@@ -280,18 +280,19 @@ class Files:
         import pyarrow.parquet as pq
 
         # ParquetFile rather than read_table: a folder named year=2025 must not become a column
-        with pq.ParquetFile(self.path(path)) as file:
+        with pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
             return file.read()
 
     def table_meta(self, path: str) -> tuple[int, dict[str, str]] | None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        target = self.path(path)
         try:
-            meta = pq.read_metadata(self.path(path))
-        except (OSError, pa.ArrowException):
+            meta = pq.read_metadata(target)
+            found = {k.decode(): v.decode() for k, v in (meta.metadata or {}).items() if not k.startswith(b"ARROW:")}
+        except (OSError, ValueError, pa.ArrowException):
             return None
-        found = {k.decode(): v.decode() for k, v in (meta.metadata or {}).items() if not k.startswith(b"ARROW:")}
         return meta.num_rows, found
 
     def free(self) -> tuple[int, int]:

@@ -19,11 +19,14 @@ from itertools import pairwise
 from shared import checkpoint
 from shared.events import Batch, State, decode, encode
 from shared.files import Appender, Disk
+from shared.quarantine import keep
 
 HEADER = struct.Struct("<IIQI")
 MAX_RECORD = 4 << 20
 """Payload bytes; a longer record is refused by the writer and taken for damage by a reader."""
 SEGMENT_BYTES = 8 << 20
+ROOMY = 8
+"""As long as less than this part of what it may hold is used, it keeps what consumers would only need after damage."""
 
 _COVERED = struct.Struct("<QI")
 
@@ -68,6 +71,20 @@ def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
 def _sound(data: bytes) -> int:
     """Bytes of whole, sound records at the start of `data`."""
     return max((behind for *_, behind in _scan(data)), default=0)
+
+
+def _next_sound(data: bytes, start: int) -> int | None:
+    """Where, behind a damaged record at `start`, the next sound one begins."""
+    if start + HEADER.size <= len(data):
+        behind = start + HEADER.size + int(HEADER.unpack_from(data, start)[0])
+        if behind < len(data) and _sound(data[behind:]):
+            return behind
+    for offset in range(start + 1, len(data) - HEADER.size):
+        length = HEADER.unpack_from(data, offset)[0]
+        behind = offset + HEADER.size + length
+        if 0 < length <= MAX_RECORD and behind <= len(data) and next(_scan(data[offset:behind]), None):
+            return offset
+    return None
 
 
 def _batch(first: int, count: int, payload: bytes) -> Batch:
@@ -169,13 +186,13 @@ class Writer:
 
     def _furthest_consumer(self) -> int:
         # A damaged tail may have held numbers that a consumer has already taken: they must never be given out again.
-        return max((int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=0)
+        return max((_position(self._disk, base) for base in self._consumers), default=0)
 
     def _cut(self, first: int, data: bytes, good: int) -> None:
         self.cut_bytes = len(data) - good
         path = segment_path(self._folder, first)
         if len(data) - good > HEADER.size:  # more than a torn header: somebody may want to look at it
-            self._disk.write(f"quarantine/{self._folder.replace('/', '.')}.{first:020d}.{good}", data[good:])
+            keep(self._disk, path, data[good:], f"the record at byte {good} is torn or damaged; cut there")
         self._disk.truncate(path, good)
         self._disk.sync(path)
 
@@ -221,7 +238,9 @@ class Writer:
         """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the
         current one.
         """
-        positions = {base: int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers}
+        is_roomy = self.held_bytes <= self.max_bytes // ROOMY
+        reached = checkpoint.needless if is_roomy else _position
+        positions = {base: reached(self._disk, base) for base in self._consumers}
         done = min(positions.values(), default=self.last)
         kept = min((positions[base] for base in self._keepers if base in positions), default=self.last)
         gone = 0
@@ -244,6 +263,10 @@ class Writer:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _position(disk: Disk, base: str) -> int:
+    return int(checkpoint.peek(disk, base).get("position", 0))
 
 
 def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
@@ -274,6 +297,11 @@ class Reader:
         self._offset = 0
         self.damaged: list[str] = []
         """Segments passed over in part because a record in their middle is not sound."""
+
+    @property
+    def begins(self) -> int | None:
+        """The first number that is still there; None where nothing is."""
+        return min(segments(self._disk, self._folder), default=None)
 
     def read(self, position: int, most_bytes: int = SEGMENT_BYTES) -> list[Batch]:
         """Batches behind `position`, in order; about `most_bytes` of them at most. Empty at the journal's end.
@@ -338,8 +366,12 @@ class Reader:
             return True
         if unread:
             left = self._disk.read(path, self._offset)  # a torn tail may have been cut meanwhile
-            if _sound(left) < len(left):
+            if (good := _sound(left)) < len(left):
                 self.damaged.append(path)
+                behind = _next_sound(left, good)
+                if behind is not None:  # damage in the middle costs what is damaged, not all that follows
+                    self._offset += behind
+                    return True
         self._segment, self._offset = later[0], 0
         return True
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -75,6 +75,14 @@ class Stage(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Resuming(Protocol):
+    """A stage with outputs that can go on without a checkpoint and without the beginning of its source."""
+
+    def resume(self, given: int, until: int) -> None:
+        """Number and time of the last record it has given: nothing before that time is given again, or in part."""
+
+
 class Loop:
     """One stage object between its inlet and its outlet. `turn` is called over and over, by `run` or a simulator."""
 
@@ -88,6 +96,8 @@ class Loop:
         self.outlet = outlet
         if outlet is not None:
             outlet.open(stage.given)
+            if isinstance(stage, Resuming) and not self.inlet.position and outlet.last and not self.inlet.is_whole:
+                stage.resume(outlet.last, outlet.ts)
         self.ts = 0
         self.events_in = 0
         self._dirty = False

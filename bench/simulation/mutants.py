@@ -213,6 +213,18 @@ class DeletesAtFastest(Writer):
 # --- what the simulation found in the product ---
 
 
+class TrustsNewest(Writer):
+    """A segment goes on the word of a checkpoint that is not durable yet, or the only one that says so."""
+
+    def trim(self) -> int:
+        done = min((int(checkpoint.peek(self._disk, base).get("position", 0)) for base in self._consumers), default=0)
+        gone = [first for first, following in pairwise(sorted(self._sizes)) if following - 1 <= done]
+        for first in gone:
+            self._disk.remove(segment_path(self._folder, first))
+            del self._sizes[first]
+        return len(gone)
+
+
 class ForgetsNames(Archiver):
     """A power cut takes back a rename that no checkpoint remembers."""
 
@@ -281,7 +293,7 @@ MUTANTS: dict[str, Rules] = {
 FOUND: dict[str, Rules] = {
     "names_forgotten": Rules(archiver=ForgetsNames),
     "tail_not_synced_at_start": Rules(lies=_lies("binance", "sync_segment")),
-    "checkpoint_not_settled": Rules(lies={part: frozenset(("settle",)) for part in ("binance", "archive", "bars_1s")}),
+    "newest_slot_trusted": Rules(source_writer=TrustsNewest, writer=TrustsNewest),
     "state_ahead_of_journal": Rules(source_writer=StateAhead),
     "leftover_parts_kept": Rules(sink=KeepsLeftovers),
     "stamped_by_wall_clock": Rules(ingest=StampsByWall),

@@ -142,6 +142,9 @@ class World:
             if loop.inlet.counters[counter]:
                 self.faults.append(f"{part.name}: its inlet counts {loop.inlet.counters}")
                 loop.inlet.counters[counter] = 0
+        if loop.stage.counters.get("redone"):
+            self.faults.append(f"{part.name}: a file was not as its checkpoint says, and nothing damages files here")
+            loop.stage.counters["redone"] = 0
         self._sealed_late = self._sealed_late or bool(loop.stage.counters.get("late_sealed"))
 
     def _any(self) -> Part:

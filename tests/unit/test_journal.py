@@ -117,6 +117,8 @@ def test_segments_go_when_every_consumer_has_made_them_durable(tmp_path: Path) -
     ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
     ckpt.load()
     ckpt.store(msgspec.msgpack.encode({"position": 40}))
+    assert w.trim() == 0, "were that slot lost, nothing would say what it has"
+    ckpt.store(msgspec.msgpack.encode({"position": 44}))
     assert w.trim() > 0
     left = segments(disk, FOLDER)
     assert left[0] <= 41 < before[-1]
@@ -187,9 +189,42 @@ def test_a_segment_goes_only_on_the_word_of_a_durable_checkpoint(tmp_path: Path)
     ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
     ckpt.load()
     ckpt.store(msgspec.msgpack.encode({"position": 40}))
+    ckpt.store(msgspec.msgpack.encode({"position": 41}))
     disk.synced.clear()
     assert w.trim() > 0
     assert "journal/archive/ckpt-binance.1" in disk.synced
+
+
+def test_a_segment_goes_only_on_the_word_of_the_older_slot(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    w = writer(disk, segment_bytes=300)
+    w.open()
+    fill(w, 20)
+    ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
+    ckpt.load()
+    ckpt.store(msgspec.msgpack.encode({"position": 40}))
+    ckpt.store(msgspec.msgpack.encode({"position": 80}))
+    assert w.trim() > 0
+    assert Reader(disk, FOLDER).read(40)[0].first == 41
+    # And where one of them is damaged, nothing more
+    ckpt.store(msgspec.msgpack.encode({"position": 80}))
+    disk.write("journal/archive/ckpt-binance.0", b"?")
+    assert w.trim() == 0
+
+
+def test_what_would_have_to_be_written_again_is_kept_while_there_is_room(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    ckpt = Checkpoint(disk, "journal/archive/ckpt-binance")
+    ckpt.load()
+    for max_bytes, least, most in ((1 << 20, 1, 9), (20_000, 10, 41)):
+        w = Writer(disk, FOLDER, bytes, ["journal/archive/ckpt-binance"], segment_bytes=300, max_bytes=max_bytes)
+        w.open()
+        fill(w, 20)
+        for _ in range(2):
+            ckpt.store(msgspec.msgpack.encode({"position": 40, "keep": 8}))
+        w.trim()
+        w.close()
+        assert least <= segments(disk, FOLDER)[0] <= most
 
 
 def test_from_any_position_the_next_record_comes_however_little_is_read_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""What was found damaged is set aside, never deleted: the bytes in ``quarantine/``, and beside them ``….why``."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from shared.files import Disk
+
+FOLDER = "quarantine"
+
+
+def set_aside(disk: Disk, path: str, why: str) -> str:
+    """Moves a file out of sight of every reader; returns where it is now."""
+    target = _note(disk, path, why)
+    disk.rename(path, target)
+    disk.sync_dir(path.rpartition("/")[0])
+    return target
+
+
+def keep(disk: Disk, path: str, data: bytes, why: str) -> str:
+    """Keeps bytes that stood in `path` and will stand there no more; returns where they are now."""
+    target = _note(disk, path, why)
+    disk.write(target, data)
+    return target
+
+
+def _note(disk: Disk, path: str, why: str) -> str:
+    name = path.replace("/", ".")
+    number, target = 0, f"{FOLDER}/{name}"
+    while disk.size(target) is not None or disk.size(f"{target}.why") is not None:
+        number += 1
+        target = f"{FOLDER}/{name}.{number}"
+    disk.write(f"{target}.why", f"{path}: {why}\n".encode())
+    logger.error(f"{path}: {why}; set aside as {target}")
+    return target
