@@ -72,6 +72,8 @@ class _Open:
 class Archiver:
     """The archive of one source's journal: ``raw/``, ``feed/`` and ``rejected/`` of the open hours."""
 
+    keeps_rejected = True
+
     def __init__(self, context: Context, config: Config) -> None:
         self._disk = context.disk
         self._venue = context.venue

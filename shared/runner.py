@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from shared import paths, topology
+from shared.caution import Caution
 from shared.clock import Clock
 from shared.edges import Inlet, Outlet
 from shared.events import Batch, Beat
@@ -87,12 +88,21 @@ class Loop:
     """One stage object between its inlet and its outlet. `turn` is called over and over, by `run` or a simulator."""
 
     def __init__(
-        self, name: str, stage: Stage, inlet: Callable[[int], Inlet], outlet: Outlet | None, clock: Clock
+        self,
+        name: str,
+        stage: Stage,
+        inlet: Callable[[int], Inlet],
+        outlet: Outlet | None,
+        clock: Clock,
+        caution: Caution | None = None,
     ) -> None:
         self.name = name
+        self._caution = caution
         self.stage = stage
         self._clock = clock
         self.inlet = inlet(stage.open())
+        if caution is not None:
+            caution.begin(self.inlet.position)
         self.outlet = outlet
         if outlet is not None:
             outlet.open(stage.given)
@@ -109,7 +119,7 @@ class Loop:
         """Takes what is there, hands on what follows, commits when it is time. False where there was nothing to do."""
         batches = self.inlet.take(self._clock.mono())
         for batch in batches:
-            for output in self.stage.handle(batch):
+            for output in self._handled(batch):
                 if self.outlet is not None:
                     self.outlet.give(output)
             self.events_in += len(batch.events)
@@ -125,6 +135,18 @@ class Loop:
             self.commit()
         return bool(batches)
 
+    def _handled(self, batch: Batch) -> Iterable[Batch]:
+        if self._caution is None:
+            return self.stage.handle(batch)
+        batch = self._caution.taking(batch, self.stage)
+        try:
+            outputs = list(self.stage.handle(batch))
+        except OSError:  # the disk's fault
+            self._caution.taken()
+            raise
+        self._caution.taken()
+        return outputs
+
     def commit(self, final: bool = False) -> None:
         """The one order that survives a power cut: source, own journal, own files, checkpoint."""
         begun = self._clock.mono()
@@ -133,6 +155,8 @@ class Loop:
             self.outlet.flush()
             self.outlet.sync()
         self.stage.commit(final)
+        if self._caution is not None:
+            self._caution.committed()
         self._dirty = False
         self._committed = self._clock.mono()
         self._commit_cost = self._committed - begun
@@ -151,6 +175,8 @@ class Loop:
         self.close()
 
     def close(self) -> None:
+        if self._caution is not None:
+            self._caution.close()
         self.stage.close()
         if self.outlet is not None:
             self.outlet.close()
@@ -176,7 +202,8 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
         def inlet(position: int, folder: str = folder, inbox: Inbox | None = inbox) -> Inlet:
             return Inlet(Reader(setting.disk, folder), inbox, position)
 
-        loops.append(Loop(edge.journal, make(context), inlet, outlet, setting.clock))
+        caution = Caution(setting.disk, context.checkpoint, edge.journal)
+        loops.append(Loop(edge.journal, make(context), inlet, outlet, setting.clock, caution))
     return loops
 
 

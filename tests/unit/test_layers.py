@@ -38,6 +38,7 @@ LEVELS = [
         "archive",
         "barfiles",
         "barstore",
+        "caution",
         "checkpoint",
         "clock",
         "config",

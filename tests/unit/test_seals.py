@@ -1,4 +1,4 @@
-"""Seals say which finished files are not as they were written; tests/integration/test_damaged_files.py, what follows."""
+"""Seals say which finished files are not as they were written; what follows is in test_damaged_files.py."""
 
 from __future__ import annotations
 
