@@ -137,7 +137,8 @@ class Writer:
         self._state = state
         self._consumers = tuple(consumers)
         self._keepers = tuple(keepers)
-        self._segment_bytes = segment_bytes
+        # The newest segment is never let go, so a journal that may hold little has short ones: else it stays full.
+        self._segment_bytes = min(segment_bytes, max_bytes // 8)
         self.max_bytes = max_bytes
         self._file: Appender | None = None
         self._sizes: dict[int, int] = {}
