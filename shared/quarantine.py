@@ -18,9 +18,18 @@ def set_aside(disk: Disk, path: str, why: str) -> str:
 
 
 def keep(disk: Disk, path: str, data: bytes, why: str) -> str:
-    """Keeps bytes that stood in `path` and will stand there no more; returns where they are now."""
-    target = _note(disk, path, why)
-    disk.write(target, data)
+    """Keeps bytes that stood in `path` and will stand there no more; returns where they are now.
+
+    On a full disk they are let go: to start again matters more than a copy of what is of no use.
+    """
+    target = ""
+    try:
+        target = _note(disk, path, why)
+        disk.write(target, data)
+    except OSError as error:
+        logger.error(f"{path}: {why}; its {len(data)} bytes could not be kept: {error.strerror}")
+        if target:
+            disk.remove(target)
     return target
 
 
