@@ -335,6 +335,8 @@ class Venue:
         elif kind == "rest_limit":
             self.rest.limiter.forced_until = time.time() + seconds
             self.rest.limiter.forced_status = int(asked.get("status", 429))
+        elif kind == "rest_garbage":
+            self.rest.garbage_until = time.time() + seconds
         elif kind == "rest_lag":
             self.rest.lag = seconds
         elif kind == "refuse":
@@ -352,7 +354,11 @@ class Venue:
             self.withhold = rate
             return
         symbol = self.market.symbols[asked["symbol"]]
-        symbol.withheld.update(range(symbol.last_id + 1, symbol.last_id + 1 + int(asked["count"])))
+        first, count, gone = symbol.last_id + 1, int(asked["count"]), int(asked.get("forget", 0))
+        symbol.withheld.update(range(first, first + count))
+        if gone:  # the last of them REST will never give either
+            span = {"symbol": symbol.name, "first": first + count - gone, "last": first + count - 1}
+            self.fault({"kind": "forget", **span})
 
     def _shut_down(self, peers: list[Peer], grace: float) -> None:
         for peer in peers:

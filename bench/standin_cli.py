@@ -2,7 +2,7 @@
 
     python -m bench.standin_cli steady --seconds 60
     python -m bench.standin_cli faults --seconds 180 --rate 5000
-    python -m bench.standin_cli restarts | kills | rotations | silences
+    python -m bench.standin_cli restarts | kills | rotations | silences | answers | stops
     python -m bench.standin_cli capture --files ethusdt_20240808.gz ethusdt_20240809.gz --speed 60
 
 Every scenario starts the stand-in and `supervisor.py` with a pipeline file that names nothing but its URLs, does what
@@ -309,7 +309,44 @@ def silences(bench: Bench, options: argparse.Namespace) -> Steps:
     ]
 
 
-SCENARIOS = {f.__name__: f for f in (steady, faults, restarts, kills, rotations, silences)}
+def answers(bench: Bench, options: argparse.Namespace) -> Steps:
+    """What REST can do: answer slowly, not at all, garbage, a ban, or never give some trades."""
+    unit = options.seconds / 60
+    first, second = bench.symbols[:2]
+    return [
+        (3 * unit, lambda: bench.fault("withhold", symbol=first, count=50, forget=7)),
+        (8 * unit, lambda: bench.fault("rest_lag", seconds=2.5)),
+        (9 * unit, lambda: bench.fault("withhold", symbol=second, count=300)),
+        (16 * unit, lambda: bench.fault("rest_lag", seconds=0)),
+        (17 * unit, lambda: bench.fault("rest_garbage", seconds=8)),
+        (18 * unit, lambda: bench.fault("withhold", symbol=first, count=40)),
+        (19 * unit, lambda: bench.fault("drop")),
+        (28 * unit, lambda: bench.fault("rest_limit", seconds=10, status=418)),
+        (29 * unit, lambda: bench.fault("withhold", rate=0.01)),
+        (31 * unit, lambda: bench.fault("withhold", rate=0)),
+        (45 * unit, lambda: bench.fault("cut", seconds=8)),
+    ]
+
+
+def stops(bench: Bench, options: argparse.Namespace) -> Steps:
+    """Processes that stand still: shorter and longer than the supervisor's patience."""
+
+    def halt(name: str, seconds: float) -> Callable[[], object]:
+        def step() -> object:
+            process = bench.stages()[name]
+            process.suspend()
+            time.sleep(seconds)
+            with contextlib.suppress(psutil.Error):  # it may have been killed meanwhile
+                process.resume()
+            return f"{name} stood still for {seconds} s"
+
+        return step
+
+    moments = [("archive", 4), ("binance", 4), ("parquet", 14), ("bars_1s", 14), ("binance", 14), ("archive", 14)]
+    return [(3 + at * options.seconds / 7, halt(name, seconds)) for at, (name, seconds) in enumerate(moments)]
+
+
+SCENARIOS = {f.__name__: f for f in (steady, faults, restarts, kills, rotations, silences, answers, stops)}
 
 
 def run(options: argparse.Namespace, folder: Path) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 
 WEIGHT_LIMIT = 6000
 INTERVALS = {"1s": 1_000_000, "1m": 60_000_000, "5m": 300_000_000, "1h": 3_600_000_000}
+GARBAGE = (
+    b"",
+    b"<html>502</html>",
+    b"{",
+    b"[]",
+    b"{}",
+    b"null",
+    b'[{"id":1}]',
+    b'[{"id":-1,"price":"1","qty":"1","quoteQty":"1","time":1,"isBuyerMaker":true,"isBestMatch":true}]',
+    b'[{"id":"1","price":"NaN","qty":"-1","quoteQty":"1","time":99999999999999999999,"isBuyerMaker":1}]',
+    b"[" * 100_000,
+    b'[{"a":1,"p":"1","q":"1","f":9,"l":1,"T":1,"m":true,"M":true}]',
+)
+"""Answers of status 200 that no exchange should ever give."""
 
 
 class Refusal(Exception):
@@ -73,6 +88,8 @@ class Rest:
         self.venue, self.limiter = venue, Limiter()
         self.weight_limit = 2400 if venue.futures else WEIGHT_LIMIT
         self.lag = 0.0
+        self.garbage_until = 0.0
+        self._garbage = itertools.cycle(GARBAGE)
         self.app = web.Application()
         base = "/fapi/v1" if venue.futures else "/api/v3"
         for path, weight, futures_weight, answer in (
@@ -112,6 +129,8 @@ class Rest:
                 self.venue.ledger.note("r", now_us(), status, path, wait)
                 body = {"code": -1003, "msg": "Too much request weight used; please use WebSocket Streams."}
                 return web.json_response(body, status=status, headers={**headers, "Retry-After": str(wait)})
+            if time.time() < self.garbage_until:
+                return web.Response(body=next(self._garbage), content_type="application/json", headers=headers)
             try:
                 body = answer(request)
             except Refusal as error:
