@@ -59,15 +59,15 @@ def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 def test_what_is_pushed_is_pulled_in_order(buses: Callable[[], Bus]) -> None:
     inbox = (taker := buses()).pull("binance-archive")
     lane = buses().push("binance-archive")
-    for number in range(100):
+    for number in range(HIGH_WATER):
         assert lane.send(b"%d" % number)
     got: list[bytes] = []
     deadline = time.monotonic() + 5
-    while len(got) < 100 and time.monotonic() < deadline:
+    while len(got) < HIGH_WATER and time.monotonic() < deadline:
         taker.wait(100)
         while (data := inbox.recv()) is not None:
             got.append(data)
-    assert got == [b"%d" % n for n in range(100)]
+    assert got == [b"%d" % n for n in range(HIGH_WATER)]
     assert inbox.recv() is None
 
 
