@@ -19,6 +19,10 @@ SECOND: Final = 1_000_000_000
 GRACE_NS: Final = SECOND
 """A hole is given this long to fill by itself."""
 TRIES: Final = 3
+MOST_NONSENSE: Final = 9
+"""Unreadable answers, at doubling distances over some eight minutes, before one counts as a try: a page of somebody
+else's on the way is over by then, a row that nobody can read is not.
+"""
 WAITS_NS: Final = (0, 3 * SECOND, 15 * SECOND)
 """Before each try: the venue's own history may lag behind its stream."""
 LAGS_NS: Final = tuple(seconds * SECOND for seconds in (3, 10, 20, 30))
@@ -39,6 +43,8 @@ class Gap(msgspec.Struct):
     missing: int
     fetched: int = 0
     tries: int = 0
+    nonsense: int = 0
+    """Answers that could not be read: they say nothing about the ids."""
     """Answers that passed over what is missing."""
     lags: int = 0
     """Answers that ended before it, one after another."""
@@ -224,6 +230,15 @@ class Tracker:
         over = [gap for gap in self.gaps if not self.holes(gap)]
         self.gaps = [gap for gap in self.gaps if gap not in over]
         return over
+
+    @staticmethod
+    def puzzled(gap: Gap, mono: int) -> bool:
+        """An answer made no sense. Whether that has gone on for too long to be waited out."""
+        gap.nonsense += 1
+        if gap.nonsense >= MOST_NONSENSE:
+            return True
+        gap.next_mono = mono + (SECOND << gap.nonsense)
+        return False
 
     def tried(self, asked: int, reach: int, mono: int) -> list[tuple[int, int]]:
         """An answer about the ids `asked` to `reach` was taken: what is still missing there was not in it. Returns the

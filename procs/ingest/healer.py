@@ -251,7 +251,8 @@ class Healer:
             except Reject as why:
                 logger.warning(f"{book.symbol}: an answer that should have healed: {why}")
                 tracker = book.trackers[kind]
-                self._tried(book, kind, tracker, gap.first, gap.last, "the venue's answers make no sense")
+                if tracker.puzzled(gap, self._ingest.mono):
+                    self._tried(book, kind, tracker, gap.first, gap.last, "the venue's answers make no sense")
 
         def failed(error: RestError) -> None:
             self._healing.discard(key)

@@ -38,3 +38,28 @@ def test_the_note_without_a_network_mentions_the_demo(tmp_path: Path) -> None:
     desk.refuse = lambda _: ("nobody there", None)
     desk.run(30)
     assert "python supervisor.py demo" in desk.ingest.note
+
+
+def test_answers_that_make_no_sense_for_minutes_condemn_no_id(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.run(0.2)
+    frames = desk.market.trade(count=6)
+    desk.bring(*frames[:2], *frames[5:])
+    row = desk.market._row  # what REST says of one trade
+    desk.market._row = lambda row: {"maintenance": True}  # type: ignore[method-assign]
+    desk.run(240)
+    assert not desk.feed("unhealable")
+    desk.market._row = row  # type: ignore[method-assign]
+    desk.run(300)
+    assert [event.detail["source"] for event in desk.feed("healed")] == ["rest"]
+    assert not desk.feed("unhealable")
+
+
+def test_a_row_nobody_can_ever_read_is_given_up_after_some_minutes(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.run(0.2)
+    frames = desk.market.trade(count=6)
+    desk.bring(*frames[:2], *frames[5:])
+    desk.market._row = lambda row: {"maintenance": True}  # type: ignore[method-assign]
+    desk.run(1200)
+    assert [event.detail["reason"] for event in desk.feed("unhealable")] == ["the venue's answers make no sense"]
