@@ -59,7 +59,7 @@ def disk(tmp_path: Path) -> Files:
 
 def live(disk: Files, die: Callable[[Batch], None]) -> bool:
     """One life of an archiver; whether it saw its end."""
-    Fragile.die = staticmethod(die)  # type: ignore[assignment]
+    Fragile.die = staticmethod(die)
     context = Context("archive", "binance", "binance", disk)
     caution = Caution(disk, CKPT, "binance")
     make = lambda position: Inlet(Reader(disk, SOURCE), None, position)  # noqa: E731
