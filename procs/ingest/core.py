@@ -286,7 +286,7 @@ class Ingest:
         if self._config.replay:
             return highest
         if self.time.known:
-            return max(highest, self.time.now(mono))
+            return max(highest, self.intake.estimate(mono))
         # Never measured and no trade yet: the stamps of quotes that waited in vain are all there is.
         return max((e.ts for e in self.recorder.events if isinstance(e, Quote)), default=0)
 
@@ -309,6 +309,7 @@ class Ingest:
     def turn(self, wall: int, mono: int) -> list[Action]:
         """Everything that is due; returns what is to be done."""
         self._watch_clocks(wall, mono)
+        self.intake.notice(mono)
         self.wall, self.mono = wall, mono
         if mono - self._looked >= LOOK_NS:
             self._looked = mono

@@ -44,7 +44,7 @@ class Intake:
 
     def frames(self, link: Link, frames: Sequence[bytes], wall: int, mono: int) -> set[str]:
         """Takes what one read held; returns the kinds of data among it."""
-        estimate = self._estimate(mono)
+        estimate = self.estimate(mono)
         kinds: set[type] = set()
         if link.early and estimate and not self._replay:
             self.release(link, estimate)
@@ -60,12 +60,16 @@ class Intake:
                 self._ingest.reject(frame, str(why), wall)
         return {KIND[kind] for kind in kinds if kind in KIND}
 
-    def _estimate(self, mono: int) -> int:
-        """The venue's time for what was just read. After this process stood still, what waited in the socket was sent
-        meanwhile: it is not of now.
-        """
+    def notice(self, mono: int) -> None:
+        """Whether this process stood still since its last turn."""
         if mono - self._ingest.mono > STALL_NS:
             self._stalled_at, self._stalled_until = self._ingest.mono, mono + STALL_NS
+
+    def estimate(self, mono: int) -> int:
+        """The venue's time for what was just read. After this process stood still, what waits in the socket was sent
+        meanwhile: it is not of now; and a record that said it were would make what follows late.
+        """
+        self.notice(mono)
         return self._time.now(self._stalled_at if mono < self._stalled_until else mono)
 
     def _take(self, link: Link, event: Trade | AggTrade | Quote | Control, estimate: int, mono: int) -> bool:
