@@ -20,6 +20,7 @@ from shared.config import StageConfig
 from shared.events import Bar, Batch, Feed
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
+from shared.plain import plain
 from shared.process import EXIT_ASKED, EXIT_CONFIG, EXIT_CRASHED, command_line
 from shared.rebuild import Rebuild, stage
 from shared.runner import Context, main
@@ -195,9 +196,9 @@ def _again(disk: Disk, date: str, wanted: set[str], streams: dict[str, Sequence[
         found += 1
         says = f"{venue} {symbol} {date}: {len(bars)} bars of {len(hours)} hours"
         says += f", {len(still_open)} still being recorded" if still_open else ""
-        sys.stdout.write(f"{says} -> {staging.folder(venue, symbol, date)}\n")
+        sys.stdout.write(f"{plain(says)} -> {staging.folder(venue, symbol, date)}\n")
         for problem in rebuild.problems:
-            sys.stderr.write(f"{problem.path}:{problem.line}: {problem.reason}\n")
+            sys.stderr.write(plain(f"{problem.path}:{problem.line}: {problem.reason}") + "\n")
     if not found:
         sys.stderr.write(
             f"the archive holds no closed hour of {date}{' for ' + ', '.join(sorted(wanted)) if wanted else ''}\n"

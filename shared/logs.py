@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from shared.plain import plain, plain_lines
+
 if TYPE_CHECKING:
     from loguru import Record
 
 LONGEST = 4000
 """Characters of one message; the rest is counted, not written."""
-
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
-_ESCAPES_IN_TRACES = {code: text for code, text in _ESCAPES.items() if code != ord("\n")}
 
 
 def setup(lake: str | Path, stage: str, console: bool) -> None:
@@ -47,7 +46,7 @@ def escape(text: str) -> str:
     """One line that no terminal obeys."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}... ({len(text) - LONGEST} characters more)"
-    return text.translate(_ESCAPES)
+    return plain(text)
 
 
 def _clean(record: Record) -> None:
@@ -56,7 +55,7 @@ def _clean(record: Record) -> None:
     failure = record["exception"]
     if failure is not None:
         lines = "".join(traceback.format_exception(failure.type, failure.value, failure.traceback, limit=-20))
-        record["extra"]["trace"] = "\n" + lines[-LONGEST:].rstrip().translate(_ESCAPES_IN_TRACES)
+        record["extra"]["trace"] = "\n" + plain_lines(lines[-LONGEST:].rstrip())
 
 
 def _file_line(_: Record) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from shared.plain import plain
+
 SECTIONS = ("sources", "transforms", "sinks", "batches")
 """In the order of the data; batches look at the lake and belong to no edge."""
 
@@ -70,7 +72,7 @@ class Fault(msgspec.Struct, frozen=True):
     says: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.says}" if self.path else self.says
+        return plain(f"{self.path}: {self.says}" if self.path else self.says)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from shared import lake
+from shared.plain import plain_lines
 from supervision.table import columns
 
 SHOWN_ROWS = 1000
@@ -23,7 +24,8 @@ def ask(root: Path, statement: str, as_json: bool) -> int:
     try:
         answer = lake.query(root, statement)
     except (lake.Refused, TimeoutError, duckdb.Error) as why:
-        print(json.dumps({"error": str(why)}) if as_json else why, file=sys.stdout if as_json else sys.stderr)
+        said = json.dumps({"error": str(why)}) if as_json else plain_lines(str(why))
+        print(said, file=sys.stdout if as_json else sys.stderr)
         return 1
     if as_json:
         for row in answer.rows:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from shared import paths
+from shared.plain import plain
 from shared.topology import Pipeline
 from supervision.table import columns
 
@@ -81,7 +82,7 @@ def certificates(lake: Path, dates: set[str] | None = None, newest: int | None =
 def _read(path: Path) -> Said | None:
     try:
         said = msgspec.json.decode(path.read_bytes(), type=Said)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return Said(path.parent.parent.name, paths.symbol_of(path.parent.name), path.stem, wrong=["cannot be read"])
     said.venue, said.symbol, said.date = path.parent.parent.name, paths.symbol_of(path.parent.name), path.stem
     return said
@@ -119,7 +120,7 @@ def report(pipeline: Pipeline, date: str | None, as_json: bool) -> int:
     else:
         _show(lake, found, date)
     for name in missing:
-        print(f"{name}: no certificate of {date}")
+        print(plain(f"{name}: no certificate of {date}"))
     return 0 if good else 1
 
 
@@ -155,7 +156,7 @@ def _show(lake: Path, found: Sequence[Said], date: str | None) -> None:
     print(columns(header, rows))
     for said in found:
         for text in (*said.wrong, *said.notes):
-            print(f"{said.symbol} {said.date}: {text}")
+            print(plain(f"{said.symbol} {said.date}: {text}"))
     print()
     _map(found if date else certificates(lake, newest=SHOWN_DAYS), by_hour=date is not None)
     print(f"{lake / 'quality' / 'report.html'}")
@@ -175,7 +176,7 @@ def _map(found: Sequence[Said], by_hour: bool) -> None:
     for said in found:
         symbols.setdefault((said.venue, said.symbol), []).append(said)
     for (_, symbol), days in symbols.items():
-        line = Text(f"{symbol:{width}}  ")
+        line = Text(f"{plain(symbol):{width}}  ")
         if by_hour:
             signs = {int(hour["hour"]): (str(hour["verdict"]), bool(hour["wrong"])) for hour in days[0].hours}
             places: list[Any] = list(range(24))
@@ -202,7 +203,7 @@ def one_line(lake: Path) -> str:
     said = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     wrong = [f"{said.symbol} ({said.wrong[0]})" for said in found if said.wrong]
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    return f"{date}: {said}{'; wrong: ' + ', '.join(wrong[:3]) + more if wrong else ''}"
+    return plain(f"{date}: {said}{'; wrong: ' + ', '.join(wrong[:3]) + more if wrong else ''}")
 
 
 # --- verify ---
@@ -218,9 +219,10 @@ def verify(pipeline: Pipeline, date: str | None, as_json: bool) -> int:
         found.append(one)
         if not as_json:
             state = "holds" if not one.wrong else "DOES NOT HOLD"
-            print(f"{one.venue} {one.symbol} {one.date}: {state} ({one.verdict}, {one.files} files)", flush=True)
+            text = f"{one.venue} {one.symbol} {one.date}: {state} ({one.verdict}, {one.files} files)"
+            print(plain(text), flush=True)
             for text in (*one.wrong, *one.notes):
-                print(f"  {text}")
+                print(plain(f"  {text}"))
     broken = sum(bool(one.wrong) for one in found)
     if as_json:
         print(json.dumps({"ok": bool(found) and not broken, "certificates": msgspec.to_builtins(found)}))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shared.plain import plain
+
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns; those of numbers to the right."""
+    """Aligned columns; those of numbers to the right. No terminal obeys what stands in a cell."""
+    header, rows = [plain(cell) for cell in header], [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in (header, *rows)) for at in range(len(header))]
     right = [
         bool(rows) and all(row[at][:1].isdigit() or row[at] in ("", "-") for row in rows) for at in range(len(header))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from shared import venues
+from shared import paths, venues
 from shared.config import StageConfig
 
+LONGEST_NAME = 200
+"""Bytes of a symbol as a folder's name; file systems end at 255."""
 _ALIASES = {"bookTicker": "quote", "aggTrade": "agg_trade"}
 
 
@@ -49,6 +51,8 @@ class Config(StageConfig, kw_only=True, frozen=True):
             raise ValueError("symbols: one stands twice")
         if any(not symbol or len(symbol) > 64 or symbol != symbol.upper() for symbol in self.symbols):
             raise ValueError("symbols: are written in capitals, such as SOLUSDT")
+        if any(len(paths.safe(symbol)) > LONGEST_NAME for symbol in self.symbols):
+            raise ValueError("symbols: one is too long for the name of a folder")
         if self.journal_max_bytes < 1 << 20:
             raise ValueError("journal_max_bytes: at least 1048576")
         if not 0 <= self.gather_ms <= 1000:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shared.plain import plain
+
 COLUMNS = (
     "venue", "symbol", "date", "trades", "missing", "quotes", "bars", "differ", "with trades", "empty", "unknown",
     "p50 ms", "p95", "p99", "verdict",
@@ -29,11 +31,11 @@ def show(found: Sequence[dict[str, Any]], date: str | None) -> None:
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("venue", "symbol", "date", "verdict") else "right")
     for said in found:
-        table.add_row(*(escape(cell) for cell in _row(said)), style="bold red" if said["wrong"] else "")
+        table.add_row(*(escape(plain(cell)) for cell in _row(said)), style="bold red" if said["wrong"] else "")
     console.print(table)
     for said in found:
         for line in _remarks(said):
-            console.print(f"{said['symbol']} {said['date']}: {line}", markup=False, highlight=False)
+            console.print(plain(f"{said['symbol']} {said['date']}: {line}"), markup=False, highlight=False)
 
 
 def _row(said: dict[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ LEVELS = [
         "lines",
         "numbers",
         "paths",
+        "plain",
         "quality",
         "room",
         "schedule",
