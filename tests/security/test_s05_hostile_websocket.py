@@ -17,7 +17,7 @@ import pytest
 from shared import ws
 from tests.integration.test_ws import BINARY, CLOSE, ENEMIES, MORE, TEXT, Client, accept, against, frame, goodbye
 
-ROUNDS = 120
+ROUNDS = 60
 BOMB = zlib.compress(bytes(200 << 20), 9)
 MORE_ENEMIES = {
     **ENEMIES,
