@@ -84,6 +84,8 @@ class Ledger:
     micro: dict[int, bool] = field(default_factory=dict)
     stalls: dict[int, int] = field(default_factory=dict)
     futures: bool = False
+    unread: list[tuple[int, int]] = field(default_factory=list)
+    """When the reader was held and then killed: what was sent meanwhile, nobody received."""
     forgotten: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     end: dict[str, Any] = field(default_factory=dict)
 
@@ -114,6 +116,8 @@ def from_standin(path: Path) -> Ledger:
                 ledger.excused[word[1]] = GOODBYE_US if "code 1000" in word[4] else EXCUSED_US
             case "c" if word[2] == "stall":
                 ledger.stalls[word[1]] = word[3]
+            case "f" if word[2]["kind"] == "unread":
+                ledger.unread.append((word[1], word[1] + int(word[2]["seconds"] * 1e6)))
             case "f" if word[2]["kind"] == "forget":
                 ledger.forgotten[word[2]["symbol"]].append((word[2]["first"], word[2]["last"]))
             case "end":
@@ -396,7 +400,7 @@ def _may_be_lost(ledger: Ledger, connection: int, sent_us: int) -> bool:
     """Whether what was sent over a connection at a moment need not have been received."""
     if connection in ledger.closed and ledger.closed[connection] - sent_us < ledger.excused[connection]:
         return True
-    return connection in ledger.stalls
+    return connection in ledger.stalls or any(start <= sent_us <= end for start, end in ledger.unread)
 
 
 # --- bars ---

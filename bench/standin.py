@@ -304,6 +304,8 @@ class Venue:
             peers = [peers[asked["connection"] % len(peers)]]
         if kind in ("pause", "resume"):
             self.paused = kind == "pause"
+        elif kind == "unread":
+            pass  # a word to the judge
         elif kind in ("duplicate", "reorder"):
             setattr(self, kind, rate)
         elif kind == "withhold":

@@ -334,6 +334,8 @@ def stops(bench: Bench, options: argparse.Namespace) -> Steps:
     def halt(name: str, seconds: float) -> Callable[[], object]:
         def step() -> object:
             process = bench.stages()[name]
+            if seconds > 10 and name == "binance":  # it will be killed: what waits in its sockets nobody receives
+                bench.fault("unread", seconds=seconds)
             process.suspend()
             time.sleep(seconds)
             with contextlib.suppress(psutil.Error):  # it may have been killed meanwhile
