@@ -19,7 +19,7 @@ from bench import standin_cli
 from bench.judge import Ledger, Report, from_standin, judge
 from tests.fixtures.captures import capture
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.timeout(150)
 
 
 @pytest.fixture(scope="module")
