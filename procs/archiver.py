@@ -130,7 +130,7 @@ class Archiver:
                 self._broken[path] = first
                 continue
             entry = self._open[folder, start] = _Open(path, start + self._every, first, cut, crc)
-            entry.fresh = False
+            entry.fresh = cut == 0  # it may stand in no folder yet
         self._sweep(kept)
 
     def _cut(self, path: str, size: int, first: int) -> int:
@@ -282,7 +282,7 @@ class Archiver:
             elif entry.unsynced:
                 self._disk.sync(entry.path)
                 entry.unsynced = False
-            if entry.fresh:
+            if entry.fresh and entry.size:
                 folders.add(entry.path.rpartition("/")[0])
                 entry.fresh = False
         for folder in sorted(folders):

@@ -170,7 +170,7 @@ class Medium:
         self._name_ops = []
         self.names = self._durable_names
         self._durable_names = dict(self.names)
-        for node in set(self.names.values()):
+        for node in dict.fromkeys(self.names.values()):  # in order: a set of objects has none that a seed gives again
             node.lose_power(self.chance)
         for children in self._children.values():
             children.clear()

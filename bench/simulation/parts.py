@@ -97,7 +97,7 @@ class Part:
     def is_alive(self) -> bool:
         return self.running is not None
 
-    def _guarded(self, call: Callable[[], object]) -> bool:
+    def guarded(self, call: Callable[[], object]) -> bool:
         """Runs a piece of the process. False where it ended."""
         try:
             self.was_busy = call() is True
@@ -124,7 +124,7 @@ class Part:
         def start() -> None:
             self.running = self._start(self.disk)
 
-        return self._guarded(start)
+        return self.guarded(start)
 
     def turn(self) -> None:
         running = self.running
@@ -136,7 +136,7 @@ class Part:
             return
         self.last_turn = self._clock.mono()
         for _ in range(MOST_TURNS):  # as the runner does: again at once, while there is something to do
-            if not self._guarded(running.turn) or not self.was_busy:
+            if not self.guarded(running.turn) or not self.was_busy:
                 return
 
     def kill(self) -> None:

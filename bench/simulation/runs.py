@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,10 +27,8 @@ def _play(seed: int, mutant: str) -> Outcome:
     rules = ALL[mutant] if mutant else Rules()
     try:
         return play(seed, rules)
-    except Exception as error:  # a mutant may break what the simulator itself relies on: found as well
-        if not mutant:
-            raise
-        return Outcome(seed, [f"{type(error).__name__}: {error}"])
+    except Exception:  # what the simulator itself relies on is broken: by a mutant, or by a fault of its own
+        return Outcome(seed, [f"the history broke off:\n{traceback.format_exc()}"])
 
 
 def outcomes(seeds: range, jobs: int, mutant: str = "") -> Iterator[Outcome]:

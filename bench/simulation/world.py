@@ -198,9 +198,9 @@ class World:
 
     def _sleeps(self) -> None:
         self.clock.suspend(self.chance.randrange(100, 8000) * MS)
-        recorder = self.parts["binance"].running
-        if isinstance(recorder, Recorder):
-            recorder.sleep()
+        part = self.parts["binance"]
+        if isinstance(part.running, Recorder):
+            part.guarded(part.running.sleep)
 
     def _silences(self) -> None:
         self.market.quiet = {symbol for symbol in self.market.symbols if self.chance.random() < 0.5}

@@ -300,3 +300,24 @@ def test_an_open_file_that_lost_bytes_spoils_no_new_line(tmp_path: Path) -> None
     again.commit()
     found = [parse_line(row) for row in disk.read(path).splitlines()]
     assert [event.trade_id for event in found if isinstance(event, Trade)] == [1, 3]
+
+
+@pytest.mark.parametrize("lives", [1, 2])
+def test_a_file_that_came_to_be_later_than_its_entry_has_a_durable_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: int
+) -> None:
+    """After damage an entry may be there before its file, for all its lines stand elsewhere (simulated: seed 331)."""
+    disk = Files(tmp_path)
+    disk.write("journal/archive/ckpt-binance.1", b"torn")
+    disk.write(f"{RAW}/part_1342.jsonl", line(trade(T0)).encode())
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    stage.commit()
+    if lives == 2:
+        stage = archiver(disk)
+    feed(stage, at, T0 + S, trade(T0 + S, 2))
+    named: list[list[str]] = []
+    whole = Files.sync_dir
+    monkeypatch.setattr(Files, "sync_dir", lambda self, path: (whole(self, path), named.append(disk.list(path))))
+    stage.commit()
+    assert any("open_1342_1.jsonl" in names for names in named)
