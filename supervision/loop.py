@@ -179,6 +179,7 @@ class Supervisor:
                 self.strangers += 1
                 continue
             stage.take_beat(beat, self._moment.mono)
+            self.timers.count(beat.stage, beat.pid, beat.counters, self._moment)
             beat.backlog = self._backlog(stage) or 0
             beat.token = ""  # not for the watchers
             self._tap.send("beat", msgspec.msgpack.encode(beat))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from shared.schedule import Schedule
 from shared.topology import Node
 from supervision import machine
 from supervision.children import last_error, size_of
+from supervision.prompts import COMPACTOR, Prompts
 from supervision.watched import Process, Spawn
 
 FOLDS_EVERY = {"compactor": 180}
@@ -28,6 +29,8 @@ FOLDS_EVERY = {"compactor": 180}
 FIRST_RUN = 20 * SECOND
 """After the start: the live stages come first."""
 LONGEST_RUN = 6 * 3600 * SECOND
+PROMPTS_APART = 10 * SECOND
+"""Between the end of a run and one before its time; and never less than that run took."""
 
 
 class Batch:
@@ -51,6 +54,8 @@ class Batch:
         self._deaths = 0
         self._again: int | None = None
         self._cut_short = False
+        self._prompted = self._is_prompted_run = False
+        self._ended = now.mono + FIRST_RUN - PROMPTS_APART  # as if: nothing is prompted before the first run either
 
     def _with_folding(self, schedule: Schedule) -> Schedule:
         folds = FOLDS_EVERY.get(self.node.run)
@@ -69,10 +74,23 @@ class Batch:
             return now.mono >= self._again
         if self._first is not None and now.mono >= self._first:
             return True
+        if self._prompted and now.mono - self._ended >= max(PROMPTS_APART, self._ended - self._begun):
+            return True
         return self.schedule.every_due(self._begun, now.mono) or self.schedule.daily_due(self._last_wall, now.wall)
+
+    def prompt(self) -> None:
+        """It runs as soon as it may: something waits for it."""
+        self._prompted = True
+
+    def take_prompted_end(self) -> bool:
+        """Whether a run that was prompted has ended since this was asked last."""
+        is_over = self._is_prompted_run and self.process is None
+        self._is_prompted_run = self._is_prompted_run and not is_over
+        return is_over
 
     def start(self, now: Moment) -> None:
         self._begun, self._last_wall = now.mono, now.wall
+        self._is_prompted_run, self._prompted = self._prompted, False
         self._first = self._again = None
         self._log_from = size_of(self._log)
         try:
@@ -86,6 +104,7 @@ class Batch:
         if self.process is None:
             return
         code = self.process.exit_code()
+        self._ended = now.mono
         if code is None:
             if now.mono - self._begun > LONGEST_RUN:
                 logger.error("{} has run for six hours; killed", self.name)
@@ -141,6 +160,7 @@ class Timers:
     ):
         self._file = lake / "run" / "batches.json"
         self._waits = False
+        self._prompts = Prompts(lake)
         last = self._remembered()
         self.batches = [
             # One that never ran is not late: its first time of day is the next one.
@@ -155,12 +175,26 @@ class Timers:
             if waits and not self._waits:
                 batch.interrupt()
         self._waits = waits
+        self._prompt(now)
         due = [batch for batch in self.batches if batch.due(now)]
         if not due or waits:
             return
         for batch in due:
             batch.start(now)
         self._remember()
+
+    def count(self, stage: str, pid: int, counters: Mapping[str, int], now: Moment) -> None:
+        """What a stage's heartbeat counts: rows that came too late for it have the validator look."""
+        self._prompts.count(stage, pid, counters, now.mono)
+
+    def _prompt(self, now: Moment) -> None:
+        for batch in self.batches:
+            if batch.node.run == COMPACTOR and batch.take_prompted_end():
+                self._prompts.installed()
+        wanted = self._prompts.take(now.mono)
+        for batch in self.batches:
+            if batch.node.run in wanted:
+                batch.prompt()
 
     def run_now(self, name: str, now: Moment) -> bool:
         """On request. False where it runs already."""
