@@ -46,7 +46,7 @@ SET VARIABLE day_columns = {
     bars: 'BIGINT', bars_differ: 'BIGINT', klines_compared: 'BIGINT', klines_different: 'BIGINT', first_id: 'BIGINT',
     last_id: 'BIGINT', seconds_with_trades: 'INTEGER', seconds_proven_empty: 'INTEGER', seconds_unknown: 'INTEGER',
     seconds_outside: 'INTEGER', quotes_live_share: 'DOUBLE', outages: 'INTEGER', wrong: 'VARCHAR', notes: 'VARCHAR',
-    hours: 'VARCHAR', certificate: 'VARCHAR', certificate_sha256: 'VARCHAR'
+    hours: 'VARCHAR', certificate: 'VARCHAR', certificate_sha256: 'VARCHAR', so_far: 'VARCHAR'
 };
 SET VARIABLE instrument_columns = {
     venue: 'VARCHAR', date: 'DATE', symbol: 'VARCHAR', status: 'VARCHAR', base: 'VARCHAR', quote: 'VARCHAR',
@@ -314,8 +314,9 @@ FROM query(feed_source())
 WHERE kind IS NOT NULL;
 
 -- 5. What is proven ---------------------------------------------------------------------------------------------------
--- SELECT ... FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = 'complete' AND is_over
--- An open day's verdict is that of what was observed so far.
+-- SELECT ... FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = 'complete'
+-- A day that is not over is never complete: it is partial where trades are known to be missing, else unproven. What was
+-- observed of it says so_far.
 
 CREATE OR REPLACE VIEW days AS SELECT * EXCLUDE (filename) FROM query(days_source());
 CREATE OR REPLACE VIEW instruments AS SELECT * EXCLUDE (filename) FROM query(instruments_source());

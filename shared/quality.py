@@ -40,6 +40,11 @@ def verdict(missing: int, outside: int, unknown: int, fetched: int, is_wrong: bo
     return "healed" if fetched or needs_daily else "complete"
 
 
+def of_open_day(so_far: str) -> str:
+    """The verdict while a day is not over: that something is missing may be known, that nothing is cannot be."""
+    return so_far if so_far == "partial" else "unproven"
+
+
 # --- ids ---
 
 

@@ -36,6 +36,8 @@ class Said(msgspec.Struct):
     symbol: str = ""
     date: str = ""
     verdict: str = "unproven"
+    so_far: str = ""
+    """Of what was observed, while the day is not over."""
     is_over: bool = False
     is_provisional: bool = True
     is_open_ended: bool = False
@@ -59,11 +61,15 @@ class Said(msgspec.Struct):
         last = self.statuses[-1].get("status") if self.statuses else self.status
         is_halted = last not in (None, "", "TRADING")
         is_excused = self.verdict == "unproven" and self.is_open_ended and is_halted
-        return not self.wrong and (self.verdict in GOOD or is_excused)
+        return not self.wrong and (self.observed in GOOD or is_excused)
+
+    @property
+    def observed(self) -> str:
+        return self.verdict if self.is_over or not self.so_far else self.so_far
 
     @property
     def word(self) -> str:
-        return self.verdict if self.is_over else f"{self.verdict} so far"
+        return self.verdict if self.is_over else f"{self.observed} so far"
 
 
 def certificates(lake: Path, dates: set[str] | None = None, newest: int | None = None) -> list[Said]:
@@ -104,13 +110,14 @@ def day_named(text: str, now: datetime | None = None) -> str:
 
 def report(pipeline: Pipeline, date: str | None, as_json: bool) -> int:
     """Without a date: the newest day of each symbol, and a map of the last weeks; exit code 1 where something is wrong.
-    With one: that day; exit code 1 unless all of it is good.
+    With one: that day; exit code 1 unless all of it is good, and over, but for today.
     """
     lake = Path(pipeline.lake)
     found = certificates(lake, {date}) if date else certificates(lake, newest=1)
     missing = _uncertified(pipeline, found, date) if date else []
     good = bool(found) and not missing
-    good = good and all(said.is_good if date else not said.wrong for said in found)
+    is_today = date == day_named("today")
+    good = good and all(said.is_good and (said.is_over or is_today) if date else not said.wrong for said in found)
     if as_json:
         rows = [msgspec.to_builtins(said) | {"is_good": said.is_good} for said in found]
         print(json.dumps({"date": date, "good": good, "uncertified": missing, "days": rows}))
@@ -181,7 +188,7 @@ def _map(found: Sequence[Said], by_hour: bool) -> None:
             signs = {int(hour["hour"]): (str(hour["verdict"]), bool(hour["wrong"])) for hour in days[0].hours}
             places: list[Any] = list(range(24))
         else:
-            signs = {day.date: (day.verdict, bool(day.wrong)) for day in days}  # type: ignore[misc]
+            signs = {day.date: (day.observed, bool(day.wrong)) for day in days}  # type: ignore[misc]
             places = list(dates)
         for place in places:
             verdict, wrong = signs.get(place, ("", False))

@@ -51,13 +51,15 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
     if rows != trades:
         wrong.append(f"the tick file has {rows} trades, the archive {trades}")
     healed = ids["healed_count"] + aggregates["healed_count"]
+    so_far = _so_far(day, seconds, tail, ids["missing_count"] + aggregates["missing_count"], healed, wrong)
     return {
         "certificate": VERSION,
         "schema": SCHEMA_VERSION,
         "venue": day.venue,
         "symbol": day.symbol,
         "date": day.date,
-        "verdict": _verdict(day, seconds, tail, ids["missing_count"] + aggregates["missing_count"], healed, wrong),
+        "verdict": so_far if day.is_over else quality.of_open_day(so_far),
+        "so_far": so_far,
         "is_over": day.is_over,
         "is_open_ended": tail > 0,
         "is_provisional": not (day.is_over and (day.is_compared or beside.now >= day.end + FINAL_AFTER)),
@@ -98,8 +100,8 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
     }
 
 
-def _verdict(day: Day, seconds: dict[str, int], tail: int, missing: int, healed: int, wrong: list[str]) -> str:
-    # Of an open day it is that of what was observed so far: when the record began says nothing against it.
+def _so_far(day: Day, seconds: dict[str, int], tail: int, missing: int, healed: int, wrong: list[str]) -> str:
+    """The verdict on what was observed: of an open day, when the record began says nothing against it."""
     outside = seconds["outside"] if day.is_over else 0
     unknown = _unproven(day, seconds, tail)
     return quality.verdict(missing, outside, unknown, healed, bool(wrong), day.needs_daily)

@@ -1,6 +1,8 @@
 """``quality/days.parquet``: a row for each symbol and day, so that research can ask for those it can rely on.
 
-SELECT … FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = 'complete' AND is_over
+SELECT … FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = 'complete'
+
+A day that is not over is never complete: what was observed of it says ``so_far``.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import pyarrow as pa
 from loguru import logger
 
 from procs.validator.account import letters
-from shared import archive, paths
+from shared import archive, paths, quality
 from shared.files import TMP, Disk
 
 PATH = "quality/days.parquet"
-VERSION = "2"
+VERSION = "3"
 SCHEMA = pa.schema(
     [
         ("venue", pa.string()),
@@ -51,6 +53,7 @@ SCHEMA = pa.schema(
         ("hours", pa.string()),
         ("certificate", pa.string()),
         ("certificate_sha256", pa.string()),
+        ("so_far", pa.string()),
     ]
 )
 """A day and what its certificate says; ``hours`` has a letter for each hour, ``certificate`` is its path."""
@@ -114,7 +117,7 @@ def _row(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any] | Non
 def _of(said: dict[str, Any]) -> dict[str, Any]:
     seconds, ids, aggregates = said["seconds"], said["ids"], said["agg_trades"]
     return {
-        "verdict": said["verdict"],
+        "verdict": said["verdict"] if said["is_over"] else quality.of_open_day(said["verdict"]),
         "is_over": said["is_over"],
         "is_provisional": said["is_provisional"],
         "issue": said["issue"],
@@ -138,6 +141,7 @@ def _of(said: dict[str, Any]) -> dict[str, Any]:
         "wrong": "; ".join(said["wrong"]),
         "notes": "; ".join(said["notes"]),
         "hours": letters(said["hours"]),
+        "so_far": said.get("so_far", said["verdict"]),
     }
 
 

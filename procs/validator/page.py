@@ -115,12 +115,12 @@ def _older(rows: Rows, first: Date) -> bool:
 def _day_cell(row: dict[str, Any] | None, date: Date) -> str:
     if row is None:
         return _cell(None, "none", f"{date}: nothing recorded")
-    return _cell(_link(row), _classes(row["verdict"], bool(row["wrong"]), not row["is_over"]), _tip(row))
+    return _cell(_link(row), _classes(_observed(row), bool(row["wrong"]), not row["is_over"]), _tip(row))
 
 
 def _tip(row: dict[str, Any]) -> str:
     so_far = "" if row["is_over"] else " so far"
-    facts = [f"{row['symbol']} {row['date']}: {row['verdict']}{so_far}", f"{row['trades']:,} trades"]
+    facts = [f"{row['symbol']} {row['date']}: {_observed(row)}{so_far}", f"{row['trades']:,} trades"]
     facts += [f"{row[key]:,} {key}" for key in ("missing", "healed", "unhealable") if row[key]]
     if row["quotes_live_share"] is not None:
         facts.append(f"quotes {row['quotes_live_share']:.2%}")
@@ -192,8 +192,8 @@ def _detail(row: dict[str, Any]) -> str:
         share,
         *(f"{row[key]:,}" if row["klines_compared"] else "&ndash;" for key in ("klines_compared", "klines_different")),
     ]
-    verdict = escape(row["verdict"] if row["is_over"] else f"{row['verdict']} so far")
-    mark = f"<i class='c {_classes(row['verdict'], bool(row['wrong']), not row['is_over'])}'></i> "
+    verdict = escape(row["verdict"] if row["is_over"] else f"{_observed(row)} so far")
+    mark = f"<i class='c {_classes(_observed(row), bool(row['wrong']), not row['is_over'])}'></i> "
     cells = "".join(f"<td class=n>{number}</td>" for number in numbers)
     said = "; ".join(filter(None, [row["wrong"], row["notes"]]))
     more = f"<tr><td class=said></td><td colspan=11 class=said>{escape(said)}</td></tr>" if said else ""
@@ -216,6 +216,10 @@ def _cell(link: str | None, classes: str, tip: str) -> str:
     sign = _SIGNS.get(classes.split()[0], "")
     inside = f"<a href='{link}'>{sign}</a>" if link else ""
     return f"<td class='c {classes}' title='{escape(tip)}'>{inside}</td>"
+
+
+def _observed(row: dict[str, Any]) -> str:
+    return str(row["verdict"] if row["is_over"] else row["so_far"])
 
 
 def _classes(verdict: str, is_wrong: bool, is_open: bool) -> str:

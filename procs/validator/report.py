@@ -51,7 +51,7 @@ def _row(said: dict[str, Any]) -> list[str]:
         seconds["unknown"],
     ]
     delays = ["-" if latency[name] is None else f"{latency[name]:.1f}" for name in ("p50", "p95", "p99")]
-    verdict = said["verdict"] if said["is_over"] else f"{said['verdict']} so far"
+    verdict = said["verdict"] if said["is_over"] else f"{said['so_far']} so far"
     return [said["venue"], said["symbol"], said["date"], *(f"{number:,}" for number in numbers), *delays, verdict]
 
 

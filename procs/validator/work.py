@@ -44,14 +44,7 @@ def validate(errand: Errand[Config]) -> int:
 
 
 def _validate(errand: Errand[Config], run: Run) -> int:
-    at = reached(errand.disk, errand.pipeline)
-    found: list[dict[str, Any]] = []
-    for venue, symbol, date in _due(errand):
-        if errand.lifeline.asked:
-            break
-        room.demand(room.BATCHES, *errand.disk.free())
-        found.append(run.judge(venue, symbol, date, at.get(venue, Reached())))
-    run.publish(found)
+    found = examine(errand, run)
     if errand.as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
@@ -60,6 +53,19 @@ def _validate(errand: Errand[Config], run: Run) -> int:
     if wrong:
         logger.warning(f"{wrong} of {len(found)} symbol-days have something wrong")
     return 1 if wrong or (errand.date is not None and not found) else 0
+
+
+def examine(errand: Errand[Config], run: Run) -> list[dict[str, Any]]:
+    """Judges the days that are due and publishes what comes of it; their certificates."""
+    at = reached(errand.disk, errand.pipeline)
+    found: list[dict[str, Any]] = []
+    for venue, symbol, date in _due(errand):
+        if errand.lifeline.asked:
+            break
+        room.demand(room.BATCHES, *errand.disk.free())
+        found.append(run.judge(venue, symbol, date, at.get(venue, Reached())))
+    run.publish(found)
+    return found
 
 
 def _due(errand: Errand[Config]) -> Iterator[tuple[str, str, str]]:

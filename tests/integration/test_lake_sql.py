@@ -159,12 +159,13 @@ def test_days_are_asked_for_by_their_verdict(made: tuple[Files, list[Trade | Quo
     disk, _, bars = made
     validate(Errand(disk, Config(), None, None, True, Lifeline()))
     asked = "SELECT count(*) FROM bars_1s JOIN days USING (venue, symbol, date) WHERE verdict = '{}'"
-    assert ask(disk, asked.format("complete")) == [(len(bars),)]
+    assert ask(disk, asked.format("complete")) == [(0,)], "whoever asks for complete days gets none that is not over"
+    assert ask(disk, asked.format("unproven")) == [(len(bars),)]
     assert ask(disk, asked.format("partial")) == [(0,)]
-    assert ask(disk, "SELECT symbol, missing, is_over FROM days ORDER BY ALL") == [
-        ("CON", 0, False),
-        ("SOLUSDT", 0, False),
-        ("币安人生USDT", 0, False),
+    assert ask(disk, "SELECT symbol, missing, is_over, so_far FROM days ORDER BY ALL") == [
+        ("CON", 0, False, "complete"),
+        ("SOLUSDT", 0, False, "complete"),
+        ("币安人生USDT", 0, False, "complete"),
     ]
 
 

@@ -93,7 +93,7 @@ def test_the_page_of_a_lake_leads_to_its_certificates(tmp_path: Path) -> None:
     assert {name for name, *_ in answer.rows} == {"SOLUSDT", "CON", "币安人生USDT"}
     assert [row for row in answer.rows if row[0] == "CON"] == [
         ("CON", "2025-10-20", "partial", True),
-        ("CON", "2025-10-21", "complete", False),
+        ("CON", "2025-10-21", "unproven", False),
     ]
 
 

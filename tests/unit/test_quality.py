@@ -163,6 +163,11 @@ def test_a_verdict_is_no_better_than_its_worst_part(said: dict[str, int], verdic
     assert verdict in quality.VERDICTS
 
 
+@pytest.mark.parametrize("so_far", quality.VERDICTS)
+def test_a_day_that_is_not_over_may_be_known_to_be_partial_and_nothing_better(so_far: str) -> None:
+    assert quality.of_open_day(so_far) == ("partial" if so_far == "partial" else "unproven")
+
+
 def test_quotes_stand_from_the_first_on_and_after_a_cut_from_the_next_one_on() -> None:
     assert quality.quoted([5, 8, 20], [10, 15], 30) == [(5, 10), (20, 30)]
     assert quality.quoted([], [10], 30) == []
