@@ -2,7 +2,7 @@
 asks no clock.
 
 A new venue is one file here, called what ``venue:`` in the pipeline file calls it, with a class ``Venue`` of the shape
-of :class:`Adapter`.
+of :class:`Adapter`; a part of one has a name that begins with an underscore.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class Adapter(Protocol):
 
 def names() -> list[str]:
     """The venues there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load(name: str) -> type[Adapter]:

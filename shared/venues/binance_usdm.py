@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from shared.venues import Daily, Limits, Request
 from shared.venues import binance as spot
+from shared.venues._binance_rest import daily_of
 
 
 class Venue(spot.Venue):
@@ -30,7 +31,7 @@ class Venue(spot.Venue):
     )
     ids_have_holes: ClassVar[bool] = True
     kline_s: ClassVar[int] = 60
-    daily: ClassVar[Daily | None] = spot.daily_of("futures/um")
+    daily: ClassVar[Daily | None] = daily_of("futures/um")
     headers: ClassVar[dict[str, str]] = {}
     _url_suffix: ClassVar[str] = ""
     _api: ClassVar[str] = "/fapi/v1"

@@ -89,7 +89,11 @@ DOORS = {
 }
 """The only modules that may import a package."""
 
-TESTED_WITH = {"shared.seconds": "shared.bars", "shared.series": "shared.bars"}
+TESTED_WITH = {
+    "shared.seconds": "shared.bars",
+    "shared.series": "shared.bars",
+    "shared.venues._binance_rest": "shared.venues.binance",
+}
 """Parts of a module that is tested as a whole."""
 
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc", "tools"}
