@@ -15,10 +15,11 @@ from shared import dailyfiles, paths
 from shared.dailyfiles import BadArchive, Rows
 from shared.events import AggTrade, Trade
 from shared.venues import Daily, binance, binance_usdm
+from shared.venues._binance_rest import daily_of
 from tests.fixtures.daily_server import zipped
 from tests.integration.emulators import DATA, NO_DATA
 
-SPOT, USDM = binance.daily_of("spot"), binance.daily_of("futures/um")
+SPOT, USDM = daily_of("spot"), daily_of("futures/um")
 DATE = "2025-10-20"
 NAME = f"SOLUSDT-trades-{DATE}"
 START_US = paths.day_start(DATE) // 1000
