@@ -36,6 +36,8 @@ class Beside(msgspec.Struct):
     klines: dict[str, Any] = {}
     status: str | None = None
     """The venue's last word of the day on the symbol, such as TRADING; None where it was not asked."""
+    rejected: dict[str, dict[str, int]] = {}
+    """Frames that could not be understood, ``of_symbol`` and ``of_no_symbol``, by reason."""
 
 
 def certify(day: Day, beside: Beside) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "quotes_live": account.quotes_live(day),
         "feed": _added({event.kind: 1} for event in day.feed),
         "outages": account.outages(day)[: account.LISTED],
+        "rejected": beside.rejected,
         "status": beside.status,
         "statuses": account.statuses(day)[: account.LISTED],
         "latency_ms": _latency(day),
@@ -223,6 +226,8 @@ def _notes(day: Day, seconds: dict[str, int], beside: Beside) -> list[str]:
         said.append("the venue skips ids of its own: only its daily file can prove more")
     if locked := sum(hour.locked for hour in day.hours):
         said.append(f"{locked} quotes with the bid equal to the ask")
+    if rejected := sum(beside.rejected.get("of_symbol", {}).values()):
+        said.append(f"{rejected} frames of this symbol could not be understood")
     offsets = quality.clock_offsets(day.feed)
     if offsets and abs(offsets[len(offsets) // 2]) > FAR_OFF_NS:
         said.append(f"this machine's clock is {-offsets[len(offsets) // 2] / 1e9:+.1f} s off the venue's")

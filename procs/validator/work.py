@@ -17,6 +17,7 @@ from procs.validator.day import Day, beside, save, write
 from procs.validator.inventory import inventory
 from procs.validator.klines import against_klines
 from procs.validator.page import page
+from procs.validator.rejections import Rejections
 from procs.validator.report import show
 from shared import archive, paths, room, staging, venues
 from shared.barstore import bar_days
@@ -76,11 +77,17 @@ def _due(errand: Errand[Config]) -> Iterator[tuple[str, str, str]]:
         for date in sorted(held):
             if errand.date is None:
                 before = {} if date in newest else certificate.read(disk, venue, symbol, date)
-                is_due = not before.get("is_over") or before.get("is_provisional", True)
+                is_due = not before.get("is_over") or before.get("is_provisional", True) or _asks(before)
             else:
                 is_due = date == errand.date
             if is_due:
                 yield venue, symbol, date
+
+
+def _asks(said: dict[str, Any]) -> bool:
+    """Whether a certificate asked for bars that may have been made again since, in files of the same size."""
+    checked = said.get("bars_checked", {})
+    return bool(said.get("bars_differ") or checked.get("repeated") or checked.get("unreadable"))
 
 
 class Run:
@@ -91,6 +98,7 @@ class Run:
         self._disk = errand.disk
         self._now = time.time_ns()
         self._enquiries: dict[str, Enquiry | None] = {}
+        self._rejected: dict[tuple[str, str], Rejections] = {}
 
     def judge(self, venue: str, symbol: str, date: str, at: Reached) -> dict[str, Any]:
         """The certificate of a day, as it stands now."""
@@ -108,6 +116,7 @@ class Run:
             inventory(disk, venue, symbol, date, manifest, before.get("files", ())),
             self._klines(day, before.get("klines") or {}),
             status_of(disk, venue, symbol, date),
+            self._rejections(venue, date).of(symbol),
         )
         said = certificate.issue(disk, certificate.certify(day, known))
         _ask_for_repairs(disk, day)
@@ -128,12 +137,22 @@ class Run:
 
     def _stands(self, before: dict[str, Any], day: Day) -> bool:
         """Whether a judgement of the same files is still what would be said."""
+        if _asks(before):
+            return False
+        if before["trades_missing"] + before["aggregates_missing"] > before["unhealable"]:
+            return False  # they may have been given up since
         if before.get("is_provisional") and self._now >= day.end + certificate.FINAL_AFTER:
             return False
         if self._wants_klines(day, before["klines"]):
             return False
         # What lies behind the last trade is known once there is a later one.
         return not before["is_open_ended"] or day.next_trade() is None
+
+    def _rejections(self, venue: str, date: str) -> Rejections:
+        if (venue, date) not in self._rejected:
+            symbols = [symbol for of, symbol in archive.symbols(self._disk) if of == venue]
+            self._rejected[venue, date] = Rejections(self._disk, venue, date, symbols)
+        return self._rejected[venue, date]
 
     # --- the venue's own bars ---
 

@@ -16,7 +16,7 @@ from procs.validator.work import validate
 from shared import paths
 from shared.barfiles import bar_table
 from shared.errand import Errand
-from shared.events import AggTrade, Feed, Quote, Trade
+from shared.events import AggTrade, Feed, Quote, Rejected, Trade
 from shared.files import Files
 from shared.lines import line
 from shared.process import Lifeline
@@ -269,3 +269,32 @@ def test_an_ended_recording_is_over_and_claims_nothing_behind_its_end(tmp_path: 
     assert (said["verdict"], said["is_over"], said["trades_missing"]) == ("partial", True, 0)
     assert said["notes"][0].startswith("the record begins at 00:00:0") and "and ends at 01:00:" in said["notes"][0]
     assert [one["hour"] for one in said["hours"]] == [0, 1]
+
+
+def test_what_could_not_be_understood_is_counted_with_its_reason_for_whom_it_names(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path, a_whole_day())
+    frames = [
+        ("a trade that lacks a field", '{"stream":"solusdt@trade","data":{"e":"trade"}}'),
+        ("a trade that lacks a field", '{"e":"trade","s":"SOLUSDT","t":-1}'),
+        ("neither an event nor an answer", "<html>SOLUSDTX is another symbol</html>"),
+        ("a stream that was not asked for", '{"stream":"suiusdt@trade"}'),
+    ]
+    ts = MORNING + 13 * HOUR
+    rejected = [Rejected(why, ts, ts, len(raw), hashlib.sha256(raw.encode()).hexdigest(), raw) for why, raw in frames]
+    text = "".join(map(line, rejected)) + "not a line\n"
+    disk.write(f"{paths.rejected_dir(VENUE, DATE)}/part_1300.jsonl", text.encode())
+    disk.mkdir(f"raw/{VENUE}/SUIUSDT/{DATE}")  # so that a frame of it is not one of no symbol
+    said = judged(disk)
+    assert said["rejected"] == {
+        "of_symbol": {"a trade that lacks a field": 2},
+        "of_no_symbol": {"a line that cannot be read": 1, "neither an event nor an answer": 1},
+    }
+    assert "2 frames of this symbol could not be understood" in said["notes"] and said["verdict"] == "complete"
+
+
+def test_reasons_without_end_are_counted_together(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path, a_whole_day())
+    rejected = [Rejected(f"reason {n}", MORNING, MORNING, 1, "", "SOLUSDT") for n in range(100)]
+    disk.write(f"{paths.rejected_dir(VENUE, DATE)}/part_0000.jsonl", "".join(map(line, rejected)).encode())
+    counts = judged(disk)["rejected"]["of_symbol"]
+    assert len(counts) == 21 and counts["other reasons"] == 80
