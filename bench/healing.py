@@ -1,5 +1,5 @@
 """Ids withheld, a cut link, a half-open one, an announced shutdown and REST that wants to be left alone, under load:
-what is found out when, and whether all is there in the end. `python -m bench.healing standin` or `emulator`.
+what is found out when, and whether all is there in the end. `python -m bench healing standin` or `emulator`.
 
     withheld   38 ids, then 1,500, then one in five hundred of all trades
     shutdown   announced, and carried out soon after
@@ -14,7 +14,7 @@ the venue's weight a minute. In the end the judge of each venue: every id once, 
 from __future__ import annotations
 
 import argparse
-import sys
+import shutil
 import time
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,10 +22,10 @@ from typing import Any, Protocol
 
 from bench.chaos.ledger import Verdict
 from bench.chaos.mesh import wait_for
-from bench.chaos.scenarios import Run, report, say
+from bench.chaos.run import Run, report, say
 from bench.chaos.witness import Witness
-from bench.judge import Report
-from bench.standin_cli import Bench
+from bench.judge.report import Report
+from bench.standin.bench import Bench
 
 HEALED_S = 120.0
 NOTICED_S = 15.0
@@ -232,24 +232,27 @@ def play(venue: Venue, options: argparse.Namespace) -> int:
     return report(f"healing ({options.venue})", verdict)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("venue", choices=["standin", "emulator"])
-    parser.add_argument("--rate", type=float, default=2000, help="events a second (default: %(default)s)")
-    parser.add_argument("--cut", type=float, default=90, help="seconds without a link (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("venue", choices=["standin", "emulator"], help="whose faults, and whose judge")
+    parser.add_argument("--rate", type=float, default=2000, help="events a second (default: %(default)g)")
+    parser.add_argument("--cut", type=float, default=90, help="seconds without a link (default: %(default)g)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other moments (default: %(default)s)")
+
+
+def healing(options: argparse.Namespace) -> int:
+    """Withheld ids, a cut, a stall and bans under load: how soon each is noticed and healed, and what it costs."""
     if options.venue == "emulator":
         emulated = Emulated(options)
         with emulated.run:
             return play(emulated, options)
     standin = Standin(options)
+    code = 1
     try:
-        return play(standin, options)
+        code = play(standin, options)
+        return code
     finally:
         standin.bench.close()
-        say(f"left for a look: {standin.bench.folder}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        if code:
+            say(f"left for a look: {standin.bench.folder}")
+        else:
+            shutil.rmtree(standin.bench.folder)

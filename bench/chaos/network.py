@@ -1,12 +1,16 @@
-"""A TCP proxy between ingest and the venue: it resets, stalls, slows and garbles when told to."""
+"""A TCP proxy between ingest and the venue: it resets, stalls, slows and garbles when told to, and a mesh behind it."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import threading
+import time
 from random import Random
 from urllib.parse import urlparse
+
+from bench.chaos.run import Run, report, say
 
 WAYS = ("reset", "stall", "drip", "garble", "refuse", "delay")
 
@@ -75,3 +79,30 @@ class Proxy:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+def network(options: argparse.Namespace) -> int:
+    """Resets, half-open stalls, one-byte trickles, delays, flipped bytes and refusals between ingest and the venue."""
+    with Run(options) as run:
+        proxy = Proxy(run.mesh.where["ws_url"], options.seed)
+        run.mesh.write_config(f"ws://127.0.0.1:{proxy.port}", f"http://127.0.0.1:{proxy.port}", ", stale_after_s: 5")
+        run.begin()
+        struck = dict.fromkeys(WAYS, 0)
+        for turn in range(options.times):
+            way = run.chance.choice(WAYS)
+            struck[way] += 1
+            proxy.misbehave(way)
+            time.sleep(run.chance.uniform(0.2, 3.0))
+            proxy.misbehave("")
+            time.sleep(run.chance.uniform(0.2, 2.0))
+            if (turn + 1) % 20 == 0:
+                say(f"  {turn + 1} of {options.times} faults")
+        run.figures |= {f"struck_{way}": n for way, n in struck.items()}
+        begun = time.monotonic()
+        run.settled()
+        run.figures["healed_after_s"] = time.monotonic() - begun
+        if run.figures["healed_after_s"] > 60:
+            run.faults.append("gaps were not closed within 60 s")
+        verdict = run.verdict(may_be_unhealable=True)  # flipped bytes spoil answers, too: then they are listed
+        proxy.close()
+        return report("network", verdict)

@@ -1,6 +1,6 @@
 """The whole mesh against a venue that shares no code with it, judged by a ledger and a judge that share none either.
 
-`python -m bench.standin_cli` runs the same for minutes, at 5,000 events/s and with 20 symbols.
+`python -m bench standin` runs the same for minutes, at 5,000 events/s and with 20 symbols.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from bench import standin_cli
-from bench.judge import Ledger, Report, from_standin, judge
+from bench.judge.ledger import Ledger, from_standin
+from bench.judge.report import Report
+from bench.judge.verdict import judge
+from bench.standin.bench import Bench
+from bench.standin.cli import play_recording
 from tests.fixtures.captures import capture
 
 pytestmark = pytest.mark.timeout(150)
@@ -26,7 +29,7 @@ pytestmark = pytest.mark.timeout(150)
 def ill_treated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Ledger, Report]]:
     """A lake that was written through everything a link and a venue can do."""
     folder = tmp_path_factory.mktemp("standin")
-    bench = standin_cli.Bench(folder, 5, 900)
+    bench = Bench(folder, 5, 900)
     first, second = bench.symbols[:2]
     try:
         bench.start()
@@ -129,7 +132,7 @@ def test_the_judge_notices(
 
 
 def test_kills_and_restarts_of_everything_cost_no_trade_and_no_bar(tmp_path: Path) -> None:
-    bench = standin_cli.Bench(tmp_path, 4, 1500)
+    bench = Bench(tmp_path, 4, 1500)
     try:
         bench.start()
         bench.wait_flowing()
@@ -152,7 +155,7 @@ def test_kills_and_restarts_of_everything_cost_no_trade_and_no_bar(tmp_path: Pat
     assert from_standin(bench.ledger).end["connections_ever"] >= 3
 
 
-def _back(bench: standin_cli.Bench, name: str) -> None:
+def _back(bench: Bench, name: str) -> None:
     """The stage runs again and has done so for a moment."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
@@ -174,7 +177,7 @@ def test_a_recording_through_the_mesh_is_what_was_recorded(tmp_path: Path, venue
     options: Any = argparse.Namespace(
         venue=venue, files=[capture(name) for name in names], speed="max", emulator="", heal=60.0, seconds=30.0
     )
-    report = standin_cli.capture(options, tmp_path)
+    report = play_recording(options, tmp_path)
     assert not report.wrong, str(report)
     assert report.figures["trades"] == (14_515 if venue == "binance" else 21_313)
     assert report.figures["quotes"] == (58_758 if venue == "binance" else 66_089)

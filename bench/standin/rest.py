@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from bench.standin_market import QUOTES, Symbol, Trade, kline
+from bench.standin.market import QUOTES, Symbol, Trade, kline
 
 if TYPE_CHECKING:
-    from bench.standin import Venue
+    from bench.standin.venue import Venue
 
 WEIGHT_LIMIT = 6000
 INTERVALS = {"1s": 1_000_000, "1m": 60_000_000, "5m": 300_000_000, "1h": 3_600_000_000}
@@ -247,7 +247,7 @@ class Rest:
     # --- the judge's ---
 
     async def fault(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(self.venue.fault(await request.json()))
+        return web.json_response(self.venue.faults.fault(await request.json()))
 
     async def state(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self.venue.state())

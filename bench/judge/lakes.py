@@ -14,7 +14,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bench.judge import Archive, Report, read_archive, read_bars
+from bench.judge.archive import Archive, read_archive
+from bench.judge.bars import read_bars
+from bench.judge.report import Report
 
 
 def differences(one: Path, two: Path, venue: str) -> Report:

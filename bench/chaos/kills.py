@@ -1,0 +1,131 @@
+"""Kills under load: how many at random, and one a minute for a long time."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import statistics
+import time
+
+import psutil
+
+from bench.chaos.mesh import STAGES, Mesh, wait_for
+from bench.chaos.run import Run, report, say, spread
+from shared.paths import SECOND
+
+
+def kill(options: argparse.Namespace) -> int:
+    """SIGKILL of any stage, two at once, all, or the supervisor, at random moments under load."""
+    with Run(options) as run:
+        run.begin()
+        back: list[float] = []
+        level: list[float] = []
+        is_slow = False
+        killed = dict.fromkeys((*STAGES, "supervisor"), 0)
+        done = 0
+        while done < options.kills:
+            time.sleep(run.chance.uniform(0.1, options.every))
+            # A stage that dies again and again is waited with, longer each time: a new supervisor knows of no deaths.
+            names = ["supervisor"] if is_slow else _victims(run.chance)
+            for name in names:
+                killed[name] += 1
+                done += 1
+            times = _kill(run.mesh, names)
+            back += times[0]
+            level += times[1]
+            is_slow = times[2] > 3
+            if done % 20 < len(names):
+                say(f"  {done} of {options.kills} kills")
+        run.figures |= {"kills": done, **{f"killed_{name}": n for name, n in killed.items()}}
+        run.figures |= {"back": spread(back), "level": spread(level)}  # without the supervisor's own wait
+        run.settled()
+        return report("kill", run.verdict())
+
+
+def _victims(chance: random.Random) -> list[str]:
+    dice = chance.random()
+    if dice < 0.08:
+        return ["supervisor"]
+    if dice < 0.2:
+        return chance.sample(STAGES, 2)
+    if dice < 0.23:
+        return [*STAGES]
+    return [chance.choice(STAGES)]
+
+
+def _kill(mesh: Mesh, names: list[str]) -> tuple[list[float], list[float], float]:
+    """Kills, and waits until all is back. Seconds until each runs again and until it has passed that moment, both
+    without the wait before a restart, which grows with the deaths; and the longest such wait.
+    """
+    if names == ["supervisor"]:
+        assert mesh.supervisor is not None
+        mesh.supervisor.kill()
+        mesh.supervisor.wait(10)
+        mesh.start()
+        wait_for("a new supervisor", lambda: all(r["state"] == "running" for r in mesh.rows().values()))
+        return [], [], 0.0
+    before = {name: mesh.stage(name) for name in names}
+    begun, moment = time.monotonic(), time.time_ns()
+    for process in before.values():
+        if process is not None:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    pids = {name: process.pid if process else 0 for name, process in before.items()}
+    back: dict[str, float] = {}
+    level: dict[str, float] = {}
+    waits: dict[str, float] = {}
+    moments = {
+        name: moment - (3 * SECOND if name == "parquet" else 0) for name in names
+    }  # bars close behind the events
+
+    def is_over() -> bool:
+        for name, row in mesh.rows().items():
+            if name in pids and row["again_in_s"] is not None:
+                waits[name] = max(waits.get(name, 0.0), row["again_in_s"])
+            if name not in pids or row["pid"] in (None, pids[name]) or row["state"] != "running":
+                continue
+            back.setdefault(name, time.monotonic() - begun)
+            if (row["last_event_ns"] or 0) >= moments[name]:
+                level.setdefault(name, time.monotonic() - begun)
+        return len(level) == len(names)
+
+    wait_for(f"{', '.join(names)} back and level", is_over, 120)
+    net = [[seconds - waits.get(name, 0.0) for name, seconds in times.items()] for times in (back, level)]
+    return net[0], net[1], max(waits.values(), default=0.0)
+
+
+# --- a long time ---
+
+
+def soak(options: argparse.Namespace) -> int:
+    """Hours at a moderate rate with a kill a minute: memory and open files of each stage must not grow."""
+    with Run(options) as run:
+        run.begin()
+        until = time.monotonic() + options.seconds
+        seen: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}
+        next_kill = time.monotonic() + options.every
+        kills = 0
+        while time.monotonic() < until:
+            time.sleep(2)
+            for name in STAGES:
+                process = run.mesh.stage(name)
+                if process is not None:
+                    with contextlib.suppress(psutil.Error):
+                        seen[name].append((time.time() - process.create_time(), process.memory_info().rss / 2**20))
+            if time.monotonic() >= next_kill:
+                next_kill += options.every
+                kills += 1
+                _kill(run.mesh, [STAGES[kills % len(STAGES)]])
+        for name, points in seen.items():
+            run.figures[f"{name}_mb_an_hour"] = _slope([p for p in points if p[0] > 20]) * 3600
+            run.figures[f"{name}_most_mb"] = max((mb for _, mb in points), default=0.0)
+        run.figures["kills"] = kills
+        run.settled()
+        return report("soak", run.verdict())
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    if len(points) < 3:
+        return 0.0
+    return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope
