@@ -80,6 +80,6 @@ def _counted(text: str) -> dict[str, int]:
     for line in text.splitlines():
         if re.match(r"\S+::\S+:$", line):
             test = line[:-1]
-        elif test and (match := re.search(r"(\d+) passing examples?, (\d+) failing examples?", line)):
+        elif test and (match := re.search(r"(\d+) passing, (\d+) failing", line)):
             found[test] = found.get(test, 0) + int(match[1]) + int(match[2])
     return found
