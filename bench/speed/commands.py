@@ -1,0 +1,93 @@
+"""The commands of `python -m bench speed`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.speed import profiling
+from bench.speed.market import Market
+from bench.speed.server import Server
+from bench.speed.yardstick import Load, Run, ours
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def folder(kept: Path | None) -> Iterator[Path]:
+    """An empty folder, gone afterwards where nobody wants to keep it."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="speed-", ignore_cleanup_errors=True) as made:
+            yield Path(made)
+    else:
+        yield Path(tempfile.mkdtemp(prefix="speed-", dir=kept))
+
+
+def _ours(args: argparse.Namespace) -> int:
+    """Rounds of the whole product alone; the empty run beside each."""
+    wrong = 0
+    with (
+        folder(args.keep) as here,
+        contextlib.closing(
+            Server(here, args.events, args.symbols, tls=args.tls, per_s=args.per_s, seed=args.seed)
+        ) as server,
+    ):
+        market = Market(args.seed, args.events, args.symbols, args.per_s)
+        load = Load(args.events, args.rate, args.time == "real", args.tls)
+        nothing = Load(0, args.rate, args.time == "real", args.tls)
+        if args.keep:
+            say(f"in {here}")
+        runs = []
+        for number in range(args.rounds):
+            empty = ours(server, here / f"empty{number}", market, nothing, check=False)
+            run = ours(server, here / f"run{number}", market, load, profile=args.profile)
+            runs.append(run)
+            say(line(run, empty))
+            say(f"    {run.verdict}")
+            if args.profile:
+                say(profiling.report(here / f"run{number}", args.profile))
+            wrong += bool(run.verdict and run.verdict.wrong)
+        say(f"median {statistics.median(run.events / run.wall for run in runs):,.0f} events/s")
+    return 1 if wrong else 0
+
+
+def line(run: Run, empty: Run) -> str:
+    """What a run took, less what an empty one does."""
+    cpu = run.cpu - empty.cpu
+    each = {name: used - empty.stages.get(name, 0.0) for name, used in run.stages.items()}
+    stages = ", ".join(f"{name} {used / run.events * 1e6:.2f}" for name, used in sorted(each.items()))
+    return (
+        f"{run.events / run.wall:,.0f} events/s ({run.wall:.2f} s), {cpu / run.events * 1e6:.2f} us CPU an event"
+        f" ({stages}); {run.memory >> 20} MB; started in {run.start:.1f} s"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench speed", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    alone = commands.add_parser("ours", help="the whole product alone, with what each stage costs")
+    alone.add_argument("--events", type=int, default=2_000_000, help="how many (default: %(default)s)")
+    alone.add_argument("--symbols", type=int, default=20, help="of how many symbols (default: %(default)s)")
+    alone.add_argument("--rounds", type=int, default=1, help="how often (default: %(default)s)")
+    alone.add_argument("--rate", type=float, default=0, help="events/s; 0: as fast as it goes (default: %(default)s)")
+    alone.add_argument(
+        "--time", choices=("market", "real"), default="market", help="event times: 100 events a bar, or the real time"
+    )
+    alone.add_argument("--per-s", type=int, default=2000, help="events/s of market time (default: %(default)s)")
+    alone.add_argument("--tls", action="store_true", help="over wss, one record a frame")
+    alone.add_argument("--seed", type=int, default=1, help="another market (default: %(default)s)")
+    alone.add_argument("--keep", type=Path, help="keep lakes and logs in a new folder below this one")
+    alone.add_argument("--profile", default="", help="a stage to run under cProfile: where its time goes")
+    alone.set_defaults(run=_ours)
+    args = parser.parse_args(argv)
+    code: int = args.run(args)
+    return code
