@@ -54,6 +54,7 @@ def _commands() -> argparse.ArgumentParser:
     parts = command("standin", standin.__doc__)
     standin.arguments(parts)
     parts.set_defaults(run=standin.standin)
+    command("speed", "How fast the mesh is beside its peers, as ratios of one run; more with: speed --help")
     for name, form in (("gate", "shortest"), ("ci", "short"), ("full", "long")):
         whole.arguments(command(name, f"all of it in its {form} form: {whole.HISTORIES[form]:,} histories"), form)
     return parser
@@ -61,6 +62,10 @@ def _commands() -> argparse.ArgumentParser:
 
 def main() -> int:
     """The command line; the exit code is 0 where all is right, 1 where not, 3 where it could not be tried."""
+    if sys.argv[1:2] == ["speed"]:
+        from bench.speed.commands import main as speed  # numpy and pyarrow for nobody else
+
+        return speed(sys.argv[2:])
     args = _commands().parse_args()
     try:
         code: int = args.run(args)
