@@ -9,7 +9,7 @@ from shared.config import StageConfig
 
 LONGEST_NAME = 200
 """Bytes of a symbol as a folder's name; file systems end at 255."""
-_ALIASES = {"bookTicker": "quote", "aggTrade": "agg_trade"}
+_ALIASES = {"bookTicker": "quote", "aggTrade": "agg_trade", "kline_1s": "kline", "kline_1m": "kline"}
 
 
 class Config(StageConfig, kw_only=True, frozen=True):
@@ -18,7 +18,8 @@ class Config(StageConfig, kw_only=True, frozen=True):
     symbols: list[str]
     """What to record, as the venue writes it: SOLUSDT."""
     streams: list[str] = msgspec.field(default_factory=lambda: ["trade", "quote"])
-    """``trade``, ``quote`` (best bid and ask), ``agg_trade``; bookTicker and aggTrade are understood too."""
+    """``trade``, ``quote`` (best bid and ask), ``agg_trade``; bookTicker and aggTrade are understood too. Beside them
+    ``kline``: the venue's own bars of its shortest interval, for the validator to compare with."""
     ws_url: str = ""
     """Where the websocket is, without path; empty: the venue's own. ``ws://`` on this machine only."""
     rest_url: str = ""
@@ -45,6 +46,8 @@ class Config(StageConfig, kw_only=True, frozen=True):
         unknown = [kind for kind in self.kinds if kind not in kinds]
         if unknown or not self.streams:
             raise ValueError(f"streams: {', '.join(unknown) or 'none'}; {self.venue} has {', '.join(kinds)}")
+        if self.kinds == [venues.KLINE]:
+            raise ValueError("streams: kline is what others are compared with; alone it is nothing")
         if not self.symbols:
             raise ValueError("symbols: none, so there is nothing to record")
         if len(set(self.symbols)) != len(self.symbols):

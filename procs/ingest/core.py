@@ -22,6 +22,7 @@ from procs.ingest.asker import TRYING_ON
 from procs.ingest.config import Config
 from procs.ingest.healer import Healer
 from procs.ingest.intake import Intake
+from procs.ingest.klines import Klines
 from procs.ingest.links import Link, Links
 from procs.ingest.listing import Listing
 from procs.ingest.recorder import Recorder
@@ -35,7 +36,7 @@ from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import LONGEST_PAUSE_S, Answer, Limited, RestError
 from shared.room import RECEIVING, Room
-from shared.venues import Adapter, Control
+from shared.venues import KLINE, Adapter, Control, OwnBar
 from shared.wire import Lane, Publisher
 
 MS: Final = 1_000_000
@@ -81,6 +82,7 @@ class Ingest:
         self._pause_path = f"{folder}/pause.json"
         self.listing = Listing(self, config, venue, disk, folder)
         self.watch = Watch(self, config, venue)
+        self.klines = Klines(disk, topic or config.venue, config.venue)
         self.ended = False
         """A recording is over and everything of it was written."""
         self.paused = ""
@@ -232,6 +234,11 @@ class Ingest:
             self._control(link, said, mono)
 
     def _control(self, link: Link, said: Control, mono: int) -> None:
+        if isinstance(said, OwnBar):
+            self.links.seen(link, (KLINE,), mono)
+            if said.kline is not None:
+                self.klines.take(said.symbol, said.kline)
+            return
         if said.kind == "shutdown":
             logger.info(f"the venue will shut connection {link.number} down: replacing it")
             self.links.shut_down(link, mono)
@@ -250,7 +257,7 @@ class Ingest:
 
     def _note_coverage(self, why: str, ts: int | None = None) -> None:
         """Says of which symbols quotes (or, where there are none, trades) have begun or ceased to flow."""
-        kind = "quote" if "quote" in self._config.kinds else self._config.kinds[0]
+        kind = "quote" if "quote" in self._config.kinds else next(kind for kind in self._config.kinds if kind != KLINE)
         covered = self.links.covered(kind)
         gone, new = sorted(self._connected - covered), sorted(covered - self._connected)
         self._connected = covered
@@ -319,6 +326,7 @@ class Ingest:
             self._slowly = mono
             self._watch_space()
             self.watch.turn()
+            self.klines.turn(mono)
         self.links.running = self._may_connect and not self.paused and not self._draining
         self._actions += self.links.turn(mono)
         self._actions += self.healer.asker.take()
@@ -423,6 +431,7 @@ class Ingest:
         if not self.ended and self.recorder.ts:
             self.recorder.write([], self._reached(mono), mono)
         self.recorder.sync()
+        self.klines.write()
         self.recorder.writer.close()
 
     @property
@@ -439,5 +448,6 @@ class Ingest:
 
     def totals(self) -> dict[str, int]:
         """All counters."""
-        parts = (self, self.intake, self.recorder, self.links, self.healer, self.healer.asker, self.watch)
+        own = (self.klines,) if KLINE in self._config.kinds else ()
+        parts = (self, self.intake, self.recorder, self.links, self.healer, self.healer.asker, self.watch, *own)
         return {key: value for part in parts for key, value in part.counters.items()}

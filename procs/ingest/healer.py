@@ -136,7 +136,7 @@ class Healer:
         if link.number not in self._subscribed:
             self._subscribed.add(link.number)
             link.ready = self._ingest.mono
-            self.probe(symbol for symbol, kind in link.streams if kind != "quote")
+            self.probe(symbol for symbol, kind in link.streams if kind in ("trade", "agg_trade"))
 
     def probe_all(self) -> None:
         self.probe(self._ingest.books)

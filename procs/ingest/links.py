@@ -18,7 +18,7 @@ from procs.ingest.actions import Action, Close, Connect, Send
 from procs.ingest.rhythm import Rhythm
 from shared.backoff import Backoff
 from shared.events import Quote
-from shared.venues import Adapter
+from shared.venues import KLINE, Adapter
 
 SECOND: Final = 1_000_000_000
 OVERLAP_NS: Final = SECOND
@@ -178,7 +178,7 @@ class Links:
             slot,
             list(slot.streams),
             unsent=[later[at : at + size] for at in range(0, len(later), size)],
-            unseen={kind for _, kind in slot.streams},
+            unseen={kind for _, kind in slot.streams if kind != KLINE},
         )
         self.links[link.number] = link
         self.counters["connects"] += 1

@@ -16,7 +16,7 @@ from procs.ingest.actions import Action
 from procs.ingest.config import Config
 from procs.ingest.links import Link
 from procs.ingest.rhythm import Rhythm
-from shared.venues import Adapter
+from shared.venues import KLINE, Adapter
 
 if TYPE_CHECKING:
     from procs.ingest.core import Ingest
@@ -84,7 +84,7 @@ class Watch:
             return
         for link in list(ingest.links.links.values()):
             if link.slot.current is link and link.is_ready:
-                streams = [self._stream(*key) for key in link.streams]
+                streams = [self._stream(*key) for key in link.streams if key[1] != KLINE]
                 if not self._is_silent(link, streams):
                     self._look_at_each(link, streams)
         self.counters["silent_streams"] = len(self._dead())
@@ -153,9 +153,10 @@ class Watch:
     # --- streams ---
 
     def _look_at_each(self, link: Link, streams: list[Stream]) -> None:
+        count = len(link.streams)
         for stream in streams:
             self._look(link, stream)
-            if not link.is_ready or len(link.streams) != len(streams):
+            if not link.is_ready or len(link.streams) != count:
                 return  # some have moved elsewhere
 
     def _look(self, link: Link, stream: Stream) -> None:

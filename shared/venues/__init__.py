@@ -17,8 +17,10 @@ import msgspec
 
 from shared.events import AggTrade, Quote, Trade
 
-KINDS = ("trade", "quote", "agg_trade")
-"""What can be recorded, in our words; adapters know the venue's."""
+KLINE = "kline"
+"""The venue's own bars: a check and no record, so nothing is owed or missing of them."""
+KINDS = ("trade", "quote", "agg_trade", KLINE)
+"""What can be subscribed to, in our words; adapters know the venue's."""
 MAX_FRAME = 1 << 20
 """Bytes of one websocket message; a longer one is not decoded."""
 MAX_ID = 2**63 - 1
@@ -97,6 +99,14 @@ class Kline(msgspec.Struct, frozen=True):
     trade_count: int
     buy_volume_base: str
     buy_volume_quote: str
+
+
+class OwnBar(Control, frozen=True):
+    """The venue's own bar as its stream sends it, ``kind`` being ``kline``."""
+
+    symbol: str = ""
+    kline: Kline | None = None
+    """None while it is not closed."""
 
 
 class Daily(msgspec.Struct, frozen=True):

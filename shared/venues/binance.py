@@ -8,7 +8,18 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from shared.events import AggTrade, Quote, Trade
-from shared.venues import KINDS, MAX_FRAME, Control, Daily, Limits, Reject, nanoseconds
+from shared.venues import (
+    KINDS,
+    KLINE,
+    MAX_FRAME,
+    Control,
+    Daily,
+    Kline,
+    Limits,
+    OwnBar,
+    Reject,
+    nanoseconds,
+)
 from shared.venues._binance_rest import Id, Rest, Word, daily_of, decode
 
 _TRADE_TYPES: Final = frozenset({None, "MARKET", "INSURANCE_FUND", "ADL", "NA"})
@@ -44,6 +55,38 @@ class _Data(msgspec.Struct, gc=False):
     l: Id | None = None  # noqa: E741 - the venue's name
 
 
+class _Bar(msgspec.Struct, gc=False):
+    t: Id
+    i: Word
+    o: str
+    h: str
+    l: str  # noqa: E741 - the venue's name
+    c: str
+    v: str
+    q: str
+    n: Id
+    V: str
+    Q: str
+    x: bool
+
+
+class _BarData(msgspec.Struct, gc=False):
+    e: Word
+    s: Word
+    k: _Bar
+
+
+class _BarFrame(msgspec.Struct, gc=False):
+    """The venue's own bar; ``x`` says that it is closed::
+
+    {"stream":"bnbbtc@kline_1s","data":{"e":"kline","E":1672515782136,"s":"BNBBTC","k":{"t":1672515780000,
+     "T":1672515780999,"s":"BNBBTC","i":"1s","f":100,"L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0015",
+     "v":"1000","n":100,"x":true,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}}
+    """
+
+    data: _BarData
+
+
 class _Error(msgspec.Struct):
     code: int | None = None
     msg: str = ""
@@ -73,6 +116,7 @@ class _Named(msgspec.Struct):
 _frames = msgspec.json.Decoder(_Frame)
 _named = msgspec.json.Decoder(_Named)
 _bare = msgspec.json.Decoder(_Data)
+_bars = msgspec.json.Decoder(_BarFrame)
 
 
 class Venue(Rest):
@@ -108,6 +152,7 @@ class Venue(Rest):
             for kind in streams
             if kind in makers
         }
+        self._bars = {self.stream(symbol, KLINE): symbol for symbol in symbols if KLINE in streams}
 
     # --- websocket ---
 
@@ -115,7 +160,7 @@ class Venue(Rest):
         return ("",)
 
     def stream(self, symbol: str, kind: str) -> str:
-        return f"{symbol.lower()}@{_STREAM[kind]}"
+        return f"{symbol.lower()}@{f'kline_{self._kline[0]}' if kind == KLINE else _STREAM[kind]}"
 
     def url(self, base: str, route: str, streams: Sequence[str]) -> str:
         place = f"{base.rstrip('/')}/{route}".rstrip("/")
@@ -154,7 +199,9 @@ class Venue(Rest):
         return Reject(f"not what was expected: {str(error)[:200]}")
 
     def _other(self, found: _Frame, frame: bytes, ts_recv: int) -> Trade | AggTrade | Quote | Control:
-        """Everything that is rare: answers, announcements, events without an envelope, strangers."""
+        """Everything that is rare: bars, answers, announcements, events without an envelope, strangers."""
+        if found.stream is not None and found.stream in self._bars:
+            return self._own_bar(frame, self._bars[found.stream])
         if "serverShutdown" in (found.e, found.data.e if found.data else None):
             return Control("shutdown")
         number = found.id if isinstance(found.id, int) else None
@@ -171,6 +218,21 @@ class Venue(Rest):
         if known is None or known[0] != data.s:
             raise Reject("neither an event nor an answer")
         return known[1](data, known[0], ts_recv)  # type: ignore[no-any-return]
+
+    def _own_bar(self, frame: bytes, symbol: str) -> OwnBar:
+        data = decode(_bars, frame).data
+        bar = data.k
+        if data.e != "kline" or data.s != symbol or bar.i != self._kline[0]:
+            raise Reject("not the bar that was asked for")
+        if not bar.x:
+            return OwnBar(KLINE)
+        texts = bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.Q
+        opened, high, low, close, volume, quote, bought, spent = [
+            self._digits.check(text, "price or volume") for text in texts
+        ]
+        start = nanoseconds(bar.t)
+        kline = Kline(start, opened, high, low, close, volume, quote, bar.n, bought, spent)
+        return OwnBar(KLINE, symbol=symbol, kline=kline)
 
     def _trade(self, data: _Data, symbol: str, ts_recv: int) -> Trade:
         price, qty, known = data.p, data.q, self._digits.known

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from shared.venues import Daily, Limits, Request
+from shared.venues import KLINE, Daily, Limits, Request
 from shared.venues import binance as spot
 from shared.venues._binance_rest import daily_of
 
@@ -39,7 +39,7 @@ class Venue(spot.Venue):
     _kline: ClassVar[tuple[str, int]] = ("1m", 1500)
 
     def routes(self, kind: str) -> tuple[str, ...]:
-        return ("market", "public", "") if kind == "agg_trade" else ("public", "market", "")
+        return ("market", "public", "") if kind in ("agg_trade", KLINE) else ("public", "market", "")
 
     def ask_instruments(self, symbols: Sequence[str] = ()) -> Request:
         return self._ask("exchangeInfo", max_bytes=64 << 20)

@@ -49,6 +49,7 @@ LEVELS = [
         "files",
         "holdings",
         "journal",
+        "klinestore",
         "lake",
         "locks",
         "logs",

@@ -11,7 +11,7 @@ import pytest
 
 from shared import venues
 from shared.events import AggTrade, Quote, Trade
-from shared.venues import MAX_ID, Control, Digits, Instrument, Kline, Newest, Reject, nanoseconds
+from shared.venues import MAX_ID, Control, Digits, Instrument, Kline, Newest, OwnBar, Reject, nanoseconds
 from shared.venues.binance import Venue as Spot
 from shared.venues.binance_usdm import Venue as Usdm
 from tests.fixtures.captures import frames
@@ -46,6 +46,8 @@ def quote(**changes: object) -> bytes:
 def test_spot_frames_become_events_with_the_venues_digits_and_times() -> None:
     venue = spot()
     sent, size = US + 545_000, ("31.21000000", "40.66000000")
+    low, high = "187.41000000", "187.42000000"
+    bar = Kline(MS - 123_000_000, high, high, low, high, "4.15000000", "777.79250000", 3, "4.10000000", "768.42200000")
     assert [event for frame in fixture("binance") for event in venue.parse(frame, RECV)] == [
         Trade("SOLUSDT", US, US, sent, RECV, "187.42000000", "3.10000000", "buy", 1520545031),
         Trade("SOLUSDT", MS, MS, MS + 1_000_000, RECV, "187.41000000", "0.05000000", "sell", 1520545032),
@@ -58,6 +60,7 @@ def test_spot_frames_become_events_with_the_venues_digits_and_times() -> None:
         Control("shutdown"),
         Control("shutdown"),
         Trade("SOLUSDT", US, US, sent, RECV, "187.42000000", "1.00000000", "buy", 1520545033),
+        OwnBar("kline", symbol="SOLUSDT", kline=bar),
     ]
 
 
