@@ -25,6 +25,7 @@ from shared.tables import SCHEMA_VERSION
 from shared.wire import Bus, Lane, Publisher, find_mesh
 
 BEAT_NS = 1_000_000_000
+LOCK_LOOK_S = 0.05
 EXIT_ASKED, EXIT_CRASHED, EXIT_CONFIG = 0, 1, 2
 
 C = TypeVar("C", bound=config.StageConfig)
@@ -96,7 +97,6 @@ class Setting:
         setup(self.lake, name, console=not supervised)
         self.disk = Files(self.lake, self._pulse)
         self.clock = SystemClock()
-        self.lock = Lock(self.lake / paths.stage_lock(name), what=f"stage {name}")
         mesh = find_mesh(self.lake) if supervised else None
         self.bus = Bus(self.lake, mesh) if mesh is not None else None
         self.lifeline = Lifeline()
@@ -105,6 +105,28 @@ class Setting:
             self.lifeline.watch_stdin()
         lane = self.bus.push("health") if self.bus else None
         self.heart = Heart(lane, name, mesh.token if mesh else "", self.clock)
+        try:
+            self.lock = self._locked()
+        except Held:
+            if self.bus is not None:
+                self.bus.close()
+            raise
+
+    def _locked(self) -> Lock:
+        """Alone: at once or not at all. In a mesh: once the stage that an earlier run left has gone, and says so."""
+        while True:
+            try:
+                lock = Lock(self.lake / paths.stage_lock(self.name), what=f"stage {self.name}")
+            except Held as held:
+                if self.bus is None or self.lifeline.asked:
+                    raise
+                self.heart.beat.note = f"waits: {held}"
+                if self.heart.due():
+                    self.heart.send()
+                threading.Event().wait(LOCK_LOOK_S)
+                continue
+            self.heart.beat.note = ""
+            return lock
 
     def _pulse(self) -> None:
         """The work loop's own beat, wherever the disk keeps it. Only in its stead: this one says nothing new, and sent
@@ -184,7 +206,8 @@ def check_schema(lake: Path) -> None:
 
 def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Setting, C]:
     """Configuration, lock, log and bus of a process. Ends the process with exit code 2 where the file is at fault, 1
-    where the lock is held."""
+    where the lock is held and nobody waits for it.
+    """
     try:
         pipeline = config.load(args.config)
         name = stage_name(pipeline, run_name, args.stage)

@@ -25,6 +25,7 @@ from shared.topology import Node, Pipeline, nearest
 from shared.wire import Bus
 from supervision.children import Child, gently, stage_command
 from supervision.ground import Ground
+from supervision.orphans import Orphans
 from supervision.space import Space
 from supervision.timers import Timers
 from supervision.watched import Process, Spawn, Watched
@@ -61,6 +62,7 @@ class Supervisor:
         batch_spawn = gently if spawn is Child else spawn
         self.timers = Timers(pipeline.section("batches"), self._command, ground.lake, batch_spawn, self._moment)
         self.space = Space(ground.lake)
+        self._orphans = Orphans(ground.lake, self.stages, self._moment.mono)
         self._started = self._moment
         self._asked = 0
         self._stop_by: int | None = None
@@ -107,6 +109,7 @@ class Supervisor:
         self._take_signals()
         self._take_beats()
         self._take_exits()
+        self._orphans.turn(now)
         self._take_requests()
         if self.space.turn(now):
             for stage in self.stages.values():
