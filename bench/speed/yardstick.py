@@ -84,11 +84,10 @@ class Watch:
         with contextlib.suppress(psutil.Error):
             for process in [self._root, *self._root.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
-                    times, words = process.cpu_times(), process.cmdline()
+                    words = process.cmdline()
                     name = words[words.index("--stage") + 1] if "--stage" in words else "supervisor"
-                    self.used[name] = times.user + times.system
-                    # Children that are gone are counted by who waited for them, where the system does that.
-                    total += sum(times[:2]) + sum(getattr(times, key, 0.0) for key in _GONE)
+                    self.used[name] = sum(process.cpu_times()[:2])
+                    total += cpu_of(process)
                     bytes_ += _memory(process) if memory else 0
         self.memory = max(self.memory, bytes_)
         return total
@@ -102,6 +101,12 @@ class Watch:
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """User and system seconds, with those of children that are gone where the system counts them."""
+    times = process.cpu_times()
+    return sum(times[:2]) + sum(getattr(times, key, 0.0) for key in _GONE)
 
 
 def _memory(process: psutil.Process) -> int:
@@ -131,7 +136,7 @@ def ours(
             _wait("everything is recorded", lambda: _all_in(server, folder / "lake", load.events), process)
             time.sleep(SECONDS_CLOSE_S)
             process.send_signal(signal.SIGINT)
-        total = _wait_for_end(process)
+        total = wait_for_end(process)
     finally:
         watch.stop()
         _kill(process)
@@ -193,19 +198,19 @@ def _all_in(server: Server, lake: Path, events: int) -> bool:
     return bool(counters.get("events_in", 0) >= events)
 
 
-def _wait_for_end(process: subprocess.Popen[bytes]) -> float:
+def wait_for_end(process: subprocess.Popen[bytes], seconds: float = END_S) -> float:
     """Waits for the tree's end; CPU seconds of all of it, from its very beginning."""
     if not hasattr(os, "wait4"):  # Windows: what was sampled last must do
-        process.wait(END_S)
+        process.wait(seconds)
         return 0.0
-    until = time.monotonic() + END_S
+    until = time.monotonic() + seconds
     while time.monotonic() < until:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             return usage.ru_utime + usage.ru_stime
         time.sleep(0.02)
-    raise TimeoutError("the mesh does not end")
+    raise TimeoutError(f"no end within {seconds:.0f} s")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
