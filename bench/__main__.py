@@ -9,14 +9,21 @@ import sys
 from bench import fuzz, healing, whole
 from bench.chaos import scenarios
 from bench.chaos.run import NotRun, say
-from bench.simulation import runs
 from bench.standin import cli as standin
 
 
 def _sim(args: argparse.Namespace) -> int:
+    from bench.simulation import runs  # with all the product's stages: not for who only wants a scenario
+
     if args.seed is not None:
         return runs.simulate(args.seed, 1, 1, args.mutant, show=1)
     return runs.simulate(args.first, args.seeds, args.jobs, args.mutant)
+
+
+def _mutants(args: argparse.Namespace) -> int:
+    from bench.simulation import runs
+
+    return runs.hunt(args.jobs, args.store)
 
 
 def _simulation(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,7 +38,7 @@ def _simulation(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     mutants = commands.add_parser("mutants", help="every safety rule switched off, one at a time: all must be noticed")
     mutants.add_argument("--store", action="store_true", help="write down the seeds that notice them")
     mutants.add_argument("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
-    mutants.set_defaults(run=lambda args: runs.hunt(args.jobs, args.store))
+    mutants.set_defaults(run=_mutants)
 
 
 def _commands() -> argparse.ArgumentParser:

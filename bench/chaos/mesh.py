@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,8 +29,8 @@ sources:
 transforms:
   bars_1s: {{run: aggregator, inputs: [binance]}}
 sinks:
-  archive: {{run: archiver, inputs: [binance]}}
-  parquet: {{run: parquet_sink, inputs: [bars_1s], flush_every_s: 5}}
+  archive: {{run: archiver, inputs: [binance]{rotate}}}
+  parquet: {{run: parquet_sink, inputs: [bars_1s], flush_every_s: {flush}}}
 """
 
 
@@ -66,15 +67,19 @@ class Mesh:
         self.where: dict[str, Any] = wait_for("the emulator", lambda: json.loads(self._port_file.read_text()))
         self.write_config()
         self.supervisor: subprocess.Popen[bytes] | None = None
+        self.env: dict[str, str] = {}
+        """What its supervisor finds in its environment besides ours."""
         self._lives = 0
 
-    def write_config(self, ws: str = "", rest: str = "", more: str = "") -> None:
+    def write_config(self, ws: str = "", rest: str = "", more: str = "", rotate: str = "", flush: int = 5) -> None:
         said = PIPELINE.format(
             lake=self.lake,
             symbols=", ".join(SYMBOLS),
             ws=ws or self.where["ws_url"],
             rest=rest or self.where["rest_url"],
             more=more,
+            rotate=rotate,
+            flush=flush,
         )
         self.config.write_text(said)
 
@@ -90,8 +95,14 @@ class Mesh:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, **self.env},
             )
         return self
+
+    @property
+    def console(self) -> str:
+        """What the last supervisor said."""
+        return (self.folder / f"console-{self._lives}.log").read_text(errors="backslashreplace")
 
     def flowing(self) -> Mesh:
         wait_for("all stages run", lambda: all(row["state"] == "running" for row in self.rows().values()))

@@ -7,30 +7,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.chaos.away import stall
+from bench.chaos.away import full_journal, stall
+from bench.chaos.clock import clock
 from bench.chaos.full_disk import full_disk
 from bench.chaos.kills import kill, soak
 from bench.chaos.midnights import midnight
 from bench.chaos.network import network
-from bench.chaos.supervisors import twice
+from bench.chaos.supervisors import orphans, twice
 
 SCENARIOS: dict[str, Callable[[argparse.Namespace], int]] = {
     "kill": kill,
     "stall": stall,
     "full-disk": full_disk,
+    "full-journal": full_journal,
     "network": network,
+    "clock": clock,
     "midnight": midnight,
     "twice": twice,
+    "orphans": orphans,
     "soak": soak,
 }
 FORMS: dict[str, dict[str, tuple[Any, Any, Any]]] = {
     # what is set: shortest (the gate's), short, long
     "kill": {"kills": (20, 100, 500), "rate": (5000.0, 20_000.0, 20_000.0), "every": (1.0, 1.0, 1.0)},
-    "stall": {"seconds": (8.0, 20.0, 60.0), "rate": (5000.0, 20_000.0, 20_000.0)},
+    "stall": {"stopped": (5.0, 14.0, 60.0), "seconds": (10.0, 60.0, 600.0), "rate": (5000.0, 20_000.0, 20_000.0)},
     "full-disk": {"times": (3, 10, 30), "rate": (1000.0, 2000.0, 2000.0), "megabytes": (128, 256, 256)},
+    "full-journal": {"times": (1, 3, 20), "rate": (2000.0, 5000.0, 5000.0)},
     "network": {"times": (20, 200, 1000), "rate": (2000.0, 5000.0, 5000.0)},
-    "midnight": {"midnights": (1, 4, 30), "rate": (2.0, 2.0, 2.0)},
+    "clock": {"steps": (10, 50, 1000), "rate": (1000.0, 2000.0, 2000.0)},
+    "midnight": {"midnights": (3, 30, 365), "speed": (8640.0, 8640.0, 8640.0), "rate": (0.2, 0.2, 0.2)},
     "twice": {"times": (2, 6, 20), "rate": (2000.0, 5000.0, 5000.0)},
+    "orphans": {"times": (2, 4, 20), "rate": (2000.0, 5000.0, 5000.0)},
     "soak": {"seconds": (60.0, 600.0, 3600.0), "rate": (2000.0, 2000.0, 2000.0), "every": (20.0, 60.0, 60.0)},
 }
 FORM = {"shortest": 0, "short": 1, "long": 2}
