@@ -101,6 +101,7 @@ class Rest:
             ("aggTrades", 4, 20, self.aggregates),
             ("klines", 2, 5, self.klines),
             ("ticker/bookTicker", 4, 2, self.book_ticker),
+            ("ticker/24hr", 80, 40, self.statistics),
         ):
             cost = futures_weight if venue.futures else weight
             self.app.router.add_get(f"{base}/{path}", self._guarded(path, cost, answer))
@@ -221,6 +222,19 @@ class Rest:
         symbol = self._symbol(request)
         q = symbol.last_quote
         return {"symbol": symbol.name, "bidPrice": q.bid, "bidQty": q.bid_qty, "askPrice": q.ask, "askQty": q.ask_qty}
+
+    def statistics(self, request: web.Request) -> list[dict[str, Any]]:
+        """Of the last day; charged like that of all symbols, however few are named."""
+        return [
+            {
+                "symbol": symbol.name,
+                "closeTime": _unit(request)(now_us()),
+                "firstId": symbol.first_id if symbol.trades else -1,
+                "lastId": symbol.last_id if symbol.trades else -1,
+                "count": len(symbol.trades),
+            }
+            for symbol in self._wanted(request)
+        ]
 
     def _wanted(self, request: web.Request) -> Iterable[Symbol]:
         if "symbol" in request.query:

@@ -53,6 +53,7 @@ class Rest:
             "historicalTrades": (_weighs(25 if self._spot else 20), self._historical),
             "aggTrades": (_weighs(4 if self._spot else 20), self._aggs),
             "klines": (_weighs(2) if self._spot else _klines_weight, self._klines),
+            "ticker/24hr": (_statistics_weight if self._spot else _usdm_statistics_weight, self._statistics),
         }
 
     def answer(self, request: Request, now_us: int, now_s: float, fault: RestFault) -> Answer:
@@ -87,6 +88,12 @@ class Rest:
     # endpoints
 
     def _exchange_info(self, request: Request, now_us: int) -> dict[str, Any]:
+        names = self._named(request)
+        now = now_us if request.micro else now_us // 1000
+        described = [self._source.instruments[name] for name in names]
+        return listing(described, self._source.market, self._weights.limit, now)
+
+    def _named(self, request: Request) -> list[str]:
         wanted = request.params.get("symbols")
         if wanted is not None:
             try:
@@ -98,9 +105,20 @@ class Rest:
         for name in names:
             if name not in self._source.instruments:
                 raise _Refused(-1121, "Invalid symbol.")
-        now = now_us if request.micro else now_us // 1000
-        described = [self._source.instruments[name] for name in names]
-        return listing(described, self._source.market, self._weights.limit, now)
+        return names
+
+    def _statistics(self, request: Request, now_us: int) -> Any:
+        """Of the last 24 hours: which ids they hold. Prices and volumes of a whole day are counted for nobody."""
+        rows = [self._day(name, now_us, request.micro) for name in self._named(request)]
+        return rows[0] if "symbol" in request.params else rows
+
+    def _day(self, symbol: str, now_us: int, micro: bool) -> dict[str, Any]:
+        unit = 1 if micro else 1000
+        first, last = self._source.print_at(symbol, now_us - 86_400_000_000), self._source.last_print(symbol)
+        times = {"openTime": (now_us - 86_400_000_000) // unit, "closeTime": now_us // unit}
+        has_any = 0 <= first <= last
+        ids = {"firstId": first, "lastId": last} if has_any else {"firstId": -1, "lastId": -1}
+        return {"symbol": symbol, **times, **ids, "count": last - first + 1 if has_any else 0}
 
     def _trades(self, request: Request, _: int) -> list[dict[str, Any]]:
         symbol, limit = self._symbol(request), _limit(request, 1000)
@@ -153,6 +171,17 @@ class Rest:
 
 def _weighs(weight: int) -> Callable[[Request], int]:
     return lambda request: weight
+
+
+def _statistics_weight(request: Request) -> int:
+    """Charged by steps: one symbol and up to 20, up to 100, and all."""
+    names = request.params.get("symbols", "")
+    count = 1 if "symbol" in request.params else names.count(",") + 1 if names else 101
+    return 2 if count <= 20 else 40 if count <= 100 else 80
+
+
+def _usdm_statistics_weight(request: Request) -> int:
+    return 1 if "symbol" in request.params else 40
 
 
 def _klines_weight(request: Request) -> int:

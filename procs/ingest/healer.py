@@ -8,7 +8,6 @@ never were trades of the book.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
@@ -20,6 +19,7 @@ from procs.ingest.asker import MOST_PAGES, Asker
 from procs.ingest.config import Config
 from procs.ingest.gaps import PAGE, Gap, Tracker
 from procs.ingest.links import Link
+from procs.ingest.probes import Probes
 from procs.ingest.symbols import Book
 from shared import paths
 from shared.events import AggTrade, Trade
@@ -50,7 +50,7 @@ class Healer:
         self._config = config
         self._venue = venue
         self.asker = Asker(config, venue, chance)
-        self._probes: deque[str] = deque()
+        self.probes = Probes(ingest, config, venue, self.asker)
         self._healing: set[tuple[str, str]] = set()
         self._measured = -MEASURE_NS
         self._measurements = 0
@@ -77,9 +77,7 @@ class Healer:
             self.asker.ask(self._venue.ask_time(), self._time, self._no_time)
         self._look(mono)
         self._say_gaps(mono)
-        while self._probes and self._free():
-            self._probe(self._probes.popleft())
-        self._ask_about_gaps(mono)
+        self.probes.turn(mono, self._ask_about_gaps(mono))
         if mono - self._weighed >= SECOND:
             self._weighed = mono
             self._weigh()
@@ -142,29 +140,7 @@ class Healer:
         self.probe(self._ingest.books)
 
     def probe(self, symbols: Iterable[str]) -> None:
-        waiting = set(self._probes)
-        for symbol in dict.fromkeys(symbols):
-            if symbol not in waiting and symbol in self._config.symbols:
-                self._probes.append(symbol)
-
-    def _probe(self, symbol: str) -> None:
-        book = self._ingest.books[symbol]
-        book.probed = self._ingest.mono
-        self.asker.ask(self._venue.ask_newest(symbol), partial(self._newest, book), partial(self._no_newest, book))
-
-    def _newest(self, book: Book, answer: Answer) -> None:
-        try:
-            newest = self._venue.parse_newest(answer.body, book.symbol)
-        except Reject as why:
-            logger.warning(f"the newest trade of {book.symbol}: {why}")
-            return
-        if newest is None:
-            return
-        book.told(newest.trade_id, newest.agg_id, newest.ts)
-
-    def _no_newest(self, book: Book, error: RestError) -> None:
-        if not isinstance(error, Refused):
-            self._probes.append(book.symbol)
+        self.probes.add(symbols)
 
     # --- gaps ---
 
@@ -197,8 +173,8 @@ class Healer:
             self._ingest.feed("healed", [book.symbol], {**detail, "source": "rest" if gap.fetched else "ws"})
         self.counters["healed_ids"] += gap.fetched
 
-    def _ask_about_gaps(self, mono: int) -> None:
-        """The symbol whose gap has waited longest comes first."""
+    def _ask_about_gaps(self, mono: int) -> bool:
+        """The symbol whose gap has waited longest comes first. Whether anything is being healed."""
         waiting = []
         for book in self._ingest.books.values():
             for kind, tracker in book.trackers.items():
@@ -208,12 +184,13 @@ class Healer:
                         waiting.append((gap.next_mono, book.symbol, kind))
         for _, symbol, kind in sorted(waiting):
             if not self.asker.is_free(mono, MOST_PAGES):
-                return
+                return True
             book = self._ingest.books[symbol]
             tracker = book.trackers[kind]
             gap = tracker.due(mono)
             if gap is not None:
                 self._heal(book, kind, tracker, gap)
+        return bool(self._healing)
 
     def _heal(self, book: Book, kind: str, tracker: Tracker, gap: Gap) -> None:
         page = tracker.page(gap)
@@ -301,6 +278,9 @@ class Healer:
                 tracker.take(row.trade_id, row.ts)
                 self._ingest.recorder.add(row)
                 brought += 1
+        if rows:
+            last = max(rows, key=lambda row: row.trade_id)
+            book.told(last.trade_id, None, last.ts)
         return brought
 
     def _aggregates_by_id(self, book: Book, tracker: Tracker, page: tuple[int, int], answer: Answer) -> None:
@@ -425,4 +405,4 @@ class Healer:
     def is_busy(self) -> bool:
         """Whether something is still asked for or missing."""
         waiting = any(not t.is_quiet for book in self._ingest.books.values() for t in book.trackers.values())
-        return bool(self.asker.is_busy or self._probes or waiting)
+        return bool(self.asker.is_busy or self.probes.is_busy or waiting)

@@ -93,7 +93,7 @@ class Watch:
     def _pace(self) -> None:
         """Where very many symbols are quiet, asking about them takes a quarter of the venue's weight and no more."""
         quiet = {stream.symbol for stream in self._streams.values() if stream.wait}
-        weight = len(quiet) * self._venue.ask_newest("X").weight
+        weight = self._ingest.healer.probes.weight(len(quiet))
         self._quiet = max(QUIET_NS, 4 * weight * 60 * SECOND // max(1, self._ingest.listing.weight_per_min))
 
     @property
@@ -132,6 +132,9 @@ class Watch:
             self._ingest.healer.probe([stream.symbol for stream in lively[:SPOKESMEN]])
             if slot.ask_wait >= QUIET_NS:
                 self._ingest.listing.doubt()
+        # Nobody speaks for what one symbol alone has missed.
+        books = self._ingest.books
+        self._ingest.healer.probe(one.symbol for one in streams if mono - books[one.symbol].probed >= self._quiet)
         return True
 
     def _is_blind(self, since: int) -> bool:

@@ -11,11 +11,15 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
 
 from shared.events import AggTrade, Quote, Trade
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KLINE = "kline"
 """The venue's own bars: a check and no record, so nothing is owed or missing of them."""
@@ -129,6 +133,33 @@ class Newest(msgspec.Struct, frozen=True):
     ts: int
 
 
+class Rows(Protocol):
+    """Frames parsed together, a row each, in numpy columns; see `shared.events.Columns` for their meaning. All are as
+    long as there were frames; where `is_plain` is False, a frame is left to `Adapter.parse` and its row means nothing.
+    """
+
+    is_plain: NDArray[np.bool_]
+    kinds: NDArray[np.uint8]
+    symbol: NDArray[np.uint16]
+    ts: NDArray[np.int64]
+    """Of trades; 0 for a quote."""
+    ts_sent: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    price: NDArray[np.int64]
+    qty: NDArray[np.int64]
+    ask: NDArray[np.int64]
+    ask_qty: NDArray[np.int64]
+
+
+class ColumnReader(Protocol):
+    """Parses the plain trades and quotes among many frames, and says of each exactly what `Adapter.parse` says."""
+
+    symbols: list[str]
+    digits: int
+
+    def read(self, frames: Sequence[bytes]) -> Rows: ...
+
+
 class Adapter(Protocol):
     """One venue, for a fixed allow-list of symbols: nothing of another symbol ever comes out of it.
 
@@ -167,6 +198,9 @@ class Adapter(Protocol):
 
     def parse(self, frame: bytes, ts_recv: int) -> list[Trade | AggTrade | Quote | Control]: ...
 
+    def columns(self) -> ColumnReader | None:
+        """What parses frames by the thousand; None where a venue has nothing of the kind."""
+
     # REST
     headers: ClassVar[dict[str, str]]
 
@@ -183,6 +217,12 @@ class Adapter(Protocol):
     def ask_newest(self, symbol: str) -> Request: ...
 
     def parse_newest(self, body: bytes, symbol: str) -> Newest | None: ...
+
+    def ask_newest_ids(self, symbols: Sequence[str] = ()) -> Request | None:
+        """The newest trade ids of these symbols, or of all there are, in one question; None where there is none."""
+
+    def parse_newest_ids(self, body: bytes) -> dict[str, int]:
+        """By symbol, whether it was asked about or not. A symbol that did not trade of late is not among them."""
 
     def ask_trades(self, symbol: str, first_id: int, most: int) -> Request | None:
         """Trades from an id on; None where the venue does not give them to strangers."""

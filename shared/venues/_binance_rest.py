@@ -56,6 +56,13 @@ class _RestKline(msgspec.Struct, array_like=True, gc=False):
     buy_quote_volume: str
 
 
+class _Statistics(msgspec.Struct, gc=False):
+    """Of the last 24 hours; ids of -1 where nothing was traded: ``{"symbol":"BNBBTC","firstId":0,"lastId":18150,…}``"""
+
+    symbol: Word
+    lastId: int
+
+
 class _Time(msgspec.Struct):
     serverTime: Id
 
@@ -112,6 +119,7 @@ def daily_of(market: str) -> Daily:
 T = TypeVar("T")
 _trades = msgspec.json.Decoder(list[_RestTrade])
 _aggregates = msgspec.json.Decoder(list[_RestAggregate])
+_statistics = msgspec.json.Decoder(list[_Statistics])
 _time = msgspec.json.Decoder(_Time)
 _klines = msgspec.json.Decoder(list[_RestKline])
 _info = msgspec.json.Decoder(_ExchangeInfo)
@@ -130,7 +138,7 @@ class Rest:
     headers: ClassVar[dict[str, str]] = {"X-MBX-TIME-UNIT": "MICROSECOND"}
     _api: ClassVar[str] = "/api/v3"
     _weights: ClassVar[dict[str, int]] = {
-        "exchangeInfo": 20, "historicalTrades": 25, "trades": 25, "aggTrades": 4, "klines": 2
+        "exchangeInfo": 20, "historicalTrades": 25, "trades": 25, "aggTrades": 4, "klines": 2, "ticker/24hr": 80
     }  # fmt: skip
     _kline: ClassVar[tuple[str, int]] = ("1s", 1000)
 
@@ -189,6 +197,17 @@ class Rest:
             return None
         last = max(rows, key=lambda row: row.last_trade_id)
         return Newest(last.last_trade_id, last.agg_id, last.ts)
+
+    def ask_newest_ids(self, symbols: Sequence[str] = ()) -> Request | None:
+        # Charged by steps: up to 20 symbols, up to 100, and all there are.
+        if not symbols or len(symbols) > 100:
+            return self._ask("ticker/24hr", ("type", "MINI"))
+        weight = 2 if len(symbols) <= 20 else 40
+        named = msgspec.json.encode(list(symbols)).decode()
+        return msgspec.structs.replace(self._ask("ticker/24hr", ("symbols", named), ("type", "MINI")), weight=weight)
+
+    def parse_newest_ids(self, body: bytes) -> dict[str, int]:
+        return {row.symbol: row.lastId for row in decode(_statistics, body) if 0 <= row.lastId <= MAX_ID}
 
     def ask_trades(self, symbol: str, first_id: int, most: int) -> Request | None:
         limit = max(1, min(1000, most))

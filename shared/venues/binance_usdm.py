@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from shared.venues import KLINE, Daily, Limits, Request
+from shared.venues import KINDS, KLINE, ColumnReader, Daily, Limits, Newest, Request
 from shared.venues import binance as spot
 from shared.venues._binance_rest import daily_of
 
@@ -35,14 +35,42 @@ class Venue(spot.Venue):
     headers: ClassVar[dict[str, str]] = {}
     _url_suffix: ClassVar[str] = ""
     _api: ClassVar[str] = "/fapi/v1"
-    _weights: ClassVar[dict[str, int]] = {"exchangeInfo": 1, "aggTrades": 20, "trades": 5, "klines": 10}
+    _weights: ClassVar[dict[str, int]] = {
+        "exchangeInfo": 1,
+        "aggTrades": 20,
+        "trades": 5,
+        "klines": 10,
+        "ticker/24hr": 40,
+    }
     _kline: ClassVar[tuple[str, int]] = ("1m", 1500)
+
+    def __init__(self, symbols: Iterable[str] = (), streams: Sequence[str] = KINDS) -> None:
+        super().__init__(symbols, streams)
+        self._has_aggregates = "agg_trade" in streams
 
     def routes(self, kind: str) -> tuple[str, ...]:
         return ("market", "public", "") if kind in ("agg_trade", KLINE) else ("public", "market", "")
 
+    def columns(self) -> ColumnReader | None:
+        return None  # their numbers have as many digits as each symbol's tick
+
     def ask_instruments(self, symbols: Sequence[str] = ()) -> Request:
         return self._ask("exchangeInfo", max_bytes=64 << 20)
+
+    def ask_newest(self, symbol: str) -> Request:
+        # A trade costs a quarter of what an aggregate does, but does not say the aggregate's id.
+        what = "aggTrades" if self._has_aggregates else "trades"
+        return self._ask(what, ("symbol", symbol), ("limit", 1))
+
+    def parse_newest(self, body: bytes, symbol: str) -> Newest | None:
+        if self._has_aggregates:
+            return super().parse_newest(body, symbol)
+        rows = self.parse_trades(body, symbol, 0)
+        last = max(rows, key=lambda row: row.trade_id, default=None)
+        return None if last is None else Newest(last.trade_id, None, last.ts)
+
+    def ask_newest_ids(self, symbols: Sequence[str] = ()) -> Request | None:
+        return self._ask("ticker/24hr")  # one symbol or all: no list of them is understood
 
     def ask_trades(self, symbol: str, first_id: int, most: int) -> Request | None:
         return None

@@ -222,3 +222,20 @@ def test_daily_aggregates_and_bars_are_files_too() -> None:
             lines = packed.read("x.csv").decode().splitlines()
         assert "," in lines[0] and not lines[0][0].isdigit()  # futures files have a header
         assert rows is None or len(lines) == rows + 1
+
+
+@pytest.mark.parametrize(("market", "weights"), [("spot", [2, 2, 80]), ("usdm", [1, 40, 40])])
+def test_statistics_of_the_day_name_the_newest_ids_and_are_charged_by_steps(market: Market, weights: list[int]) -> None:
+    venue = Venue(market)
+    last = {name: venue.source.last_print(name) for name in ("SOLUSDT", "ADAUSDT")}
+    asked: list[dict[str, str]] = [{"symbol": "SOLUSDT"}, {"symbols": '["SOLUSDT","ADAUSDT"]'}, {}]
+    used = 0
+    for params, weight in zip(asked, weights, strict=True):
+        answer = venue.ask("ticker/24hr", **params)
+        rows = msgspec.json.decode(answer.body)
+        rows = [rows] if isinstance(rows, dict) else rows
+        assert {row["symbol"]: row["lastId"] for row in rows}.items() <= last.items()
+        assert all(row["lastId"] - row["firstId"] + 1 == row["count"] > 0 for row in rows)
+        assert int(answer.headers["X-MBX-USED-WEIGHT"]) - used == weight
+        used += weight
+    assert venue.refused("ticker/24hr", symbols='["NOSUCH"]') == (400, -1121)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from procs.ingest.rhythm import Rhythm
-from procs.ingest.watch import QUIET_NS
 from shared.rest import Unreachable
 from tests.fixtures.desk import Desk, S
 
@@ -157,23 +156,6 @@ def test_a_trade_that_a_dead_stream_hides_is_found_within_a_minute(desk: Desk) -
         assert desk.mono - begun < 60 * S
     desk.run(2)
     assert desk.ingest.books["ADAUSDT"].trades.held.intervals == [[1000, 1001]]
-
-
-def test_questions_about_hundreds_of_quiet_symbols_leave_weight_for_healing(tmp_path: Path) -> None:
-    symbols = [f"S{number}USDT" for number in range(400)]
-    desk = Desk(tmp_path, symbols=symbols, streams=["trade"])
-    desk.market.known = symbols
-    desk.ingest.listing.is_checked = True
-    desk.run(0.2)
-    for link in desk.open:
-        desk.ingest.links.links[link].unsent.clear()
-        desk.ingest.links.links[link].unanswered.clear()
-        desk.ingest.healer.subscribed(desk.ingest.links.links[link])
-    desk.run(120)
-    before = len(desk.asked("aggTrades"))
-    desk.run(180)
-    assert (len(desk.asked("aggTrades")) - before) * 4 / 3 <= 4321 / 3, "a minute"
-    assert desk.ingest.watch._quiet > QUIET_NS
 
 
 # --- announced ends ---
