@@ -228,7 +228,7 @@ def test_daily_aggregates_and_bars_are_files_too() -> None:
 def test_statistics_of_the_day_name_the_newest_ids_and_are_charged_by_steps(market: Market, weights: list[int]) -> None:
     venue = Venue(market)
     last = {name: venue.source.last_print(name) for name in ("SOLUSDT", "ADAUSDT")}
-    asked: list[dict[str, str]] = [{"symbol": "SOLUSDT"}, {"symbols": '["SOLUSDT","ADAUSDT"]'}, {}]
+    asked: list[dict[str, Any]] = [{"symbol": "SOLUSDT"}, {"symbols": '["SOLUSDT","ADAUSDT"]'}, {}]
     used = 0
     for params, weight in zip(asked, weights, strict=True):
         answer = venue.ask("ticker/24hr", **params)
