@@ -239,7 +239,7 @@ class Bus:
         try:
             found = json.loads(self._edge_file(edge).read_bytes())
             return str(found["endpoint"]) if found["token"] == self.mesh.token else None
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
