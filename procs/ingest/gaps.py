@@ -86,6 +86,17 @@ class Tracker:
             return self.held.add(one)
         return self._jump(one, ts)
 
+    def take_run(self, first: int, last: int, ts: int) -> bool:
+        """Takes all ids from one to another if they are the next in order; False, having done nothing, where they are
+        not.
+        """
+        if first != self._next:
+            return False
+        self._next = last + 1
+        self.top_ts = ts
+        self.held.add_range(first, last)
+        return True
+
     def _jump(self, one: int, ts: int) -> bool:
         if not self.held.add(one):
             return False

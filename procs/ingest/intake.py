@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from procs.ingest.config import Config
 from procs.ingest.links import Link
+from procs.ingest.reads import Read
 from procs.ingest.venuetime import BELIEVED, DAY_NS
 from shared.events import AggTrade, Quote, Trade
 from shared.venues import Adapter, Control, Reject
 
 if TYPE_CHECKING:
+    from procs.ingest.bulk import Bulk
     from procs.ingest.core import Ingest
 
 STALL_NS: Final = 1_000_000_000
@@ -25,6 +27,8 @@ MOST_EARLY: Final = 10_000
 EARLY_NS: Final = 10_000_000_000
 """A connection over which no venue time came for so long, and none over REST, has only this machine's clock."""
 KIND: Final = {Trade: "trade", Quote: "quote", AggTrade: "agg_trade"}
+BUSY: Final = 512
+"""Frames at once from which on columns cost less than single events."""
 
 
 class Intake:
@@ -35,8 +39,12 @@ class Intake:
         self._replay = config.replay
         self._parse = venue.parse
         self._books = ingest.books
-        self._time = ingest.time
-        self._recorder = ingest.recorder
+        self.time = ingest.time
+        self.recorder = ingest.recorder
+        self._venue = venue
+        self._bulk: Bulk | None = None
+        self._has_columns = not config.replay
+        self.busy = BUSY
         self._stalled_at = self._stalled_until = 0
         self.controls: list[tuple[Link, Control]] = []
         """What the venue said about connections; the core takes it from here."""
@@ -48,7 +56,7 @@ class Intake:
         kinds: set[type] = set()
         if link.early and estimate and not self._replay:
             self.release(link, estimate)
-        parse, take, add = self._parse, self._take, self._recorder.add
+        parse, take, add = self._parse, self._take, self.recorder.add
         self.counters["events_in"] += len(frames)
         for frame in frames:
             try:
@@ -60,6 +68,30 @@ class Intake:
                 self._ingest.reject(frame, str(why), wall)
         return {KIND[kind] for kind in kinds if kind in KIND}
 
+    def reads(self, link: Link, reads: Sequence[Read]) -> set[str]:
+        """Takes what some reads of one connection held; returns the kinds of data among it."""
+        bulk = self._bulk_for(link) if sum(len(read.frames) for read in reads) >= self.busy else None
+        if bulk is not None:
+            return bulk.take(link, reads)
+        kinds: set[str] = set()
+        for read in reads:
+            kinds |= self.frames(link, read.frames, read.wall, read.mono)
+        return kinds
+
+    def _bulk_for(self, link: Link) -> Bulk | None:
+        """The columns' way, once it is needed; not for a connection whose beginnings are still to be seen."""
+        if link.early or link.unseen or not self.time.known or not self._has_columns:
+            return None
+        if self._bulk is None:
+            reader = self._venue.columns()
+            if reader is None:
+                self._has_columns = False
+            else:
+                from procs.ingest.bulk import Bulk
+
+                self._bulk = Bulk(self, reader, self._books)
+        return self._bulk
+
     def notice(self, mono: int) -> None:
         """Whether this process stood still since its last turn."""
         if mono - self._ingest.mono > STALL_NS:
@@ -70,7 +102,7 @@ class Intake:
         meanwhile: it is not of now; and a record that said it were would make what follows late.
         """
         self.notice(mono)
-        return self._time.now(self._stalled_at if mono < self._stalled_until else mono)
+        return self.time.now(self._stalled_at if mono < self._stalled_until else mono)
 
     def _take(self, link: Link, event: Trade | AggTrade | Quote | Control, estimate: int, mono: int) -> bool:
         """Whether an event is to be written."""
@@ -123,10 +155,10 @@ class Intake:
             return
         if link.last and not -DAY_NS <= latest - link.last <= DAY_NS:
             link.implausible += 1
-            if self._time.measured or link.implausible < BELIEVED:
+            if self.time.measured or link.implausible < BELIEVED:
                 raise Reject("a time more than a day from the one before")
         link.last, link.implausible = latest, 0
-        if latest > link.high and self._time.believes(latest, mono):
+        if latest > link.high and self.time.believes(latest, mono):
             link.high = latest
             if link.early:
                 self.release(link, latest)
@@ -140,5 +172,5 @@ class Intake:
             book = self._books[quote.symbol]
             is_old = self._replay and book.is_old_quote(quote.update_id)
             if ts and book.is_new_quote(quote.update_id) and not is_old:
-                quote.ts = ts if self._replay else max(ts, self._recorder.ts)
-                self._recorder.add(quote)
+                quote.ts = ts if self._replay else max(ts, self.recorder.ts)
+                self.recorder.add(quote)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from shared.events import Bar, Batch, Event, Rejected
+from shared.events import Bar, Batch, Columns, Event, Rejected
 from shared.journal import Writer
 from shared.wire import Lane, Publisher
 
@@ -28,6 +28,7 @@ class Recorder:
         self._publisher = publisher
         self._topic = topic
         self._events: list[Event] = []
+        self._before: list[tuple[list[Event] | Columns, int]] = []  # what comes before them, each with its highest time
         self._raw = 0
         self._rejects = float(REJECTS_BURST)
         self._refilled = 0
@@ -44,6 +45,19 @@ class Recorder:
     def events(self) -> list[Event]:
         """What waits to be written."""
         return self._events
+
+    def add_columns(self, columns: Columns, highest: int) -> None:
+        """Many events at once, the latest of which is of `highest`: they make a record of their own."""
+        if self._events:
+            self._before.append((self._events, 0))
+            self._events = []
+            self.add = self._events.append
+        self._before.append((columns, highest))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not (self._events or self._before)
 
     def reject(self, raw: bytes, why: str, ts: int, wall: int, mono: int) -> bool:
         """One line for what could not be understood; beyond a rate only counted. True where the record is full now."""
@@ -66,14 +80,16 @@ class Recorder:
         follows would be late.
         """
         self._raw = 0
+        parts, self._before = self._before, []
         events = self._events
         for at in range(0, len(events), BATCH_EVENTS):
-            part = events[at : at + BATCH_EVENTS]
-            is_last = at + BATCH_EVENTS >= len(events)
-            self.write(part, now if is_last else min(now, max(_ts(event) for event in part)), mono)
+            parts.append((events[at : at + BATCH_EVENTS], 0))
         events.clear()
+        for number, (part, highest) in enumerate(parts, 1):
+            so_far = highest or max(_ts(event) for event in part)
+            self.write(part, now if number == len(parts) else min(now, so_far), mono)
 
-    def write(self, events: list[Event], now: int, mono: int) -> None:
+    def write(self, events: list[Event] | Columns, now: int, mono: int) -> None:
         """One record. Without events it is a tick. Raises OSError, after which the process must end."""
         self.ts = max(self.ts, now)
         data = self.writer.append(Batch(self.writer.last + 1, self.ts, events))
@@ -88,7 +104,7 @@ class Recorder:
 
     def roll(self) -> None:
         """A new segment where one is due; nothing may wait, for its state counts what was taken as written."""
-        if not self._events:
+        if self.is_empty:
             self.writer.roll()
 
     def sync(self) -> None:

@@ -18,6 +18,7 @@ from loguru import logger
 from procs.ingest.actions import Action, Close, Connect, Get, Send
 from procs.ingest.config import Config
 from procs.ingest.core import Ingest
+from procs.ingest.reads import Read
 from shared import ws
 from shared.config import ConfigError
 from shared.process import Setting
@@ -26,22 +27,10 @@ from shared.topology import Fault
 from shared.venues import load
 
 TURN_S: Final = 0.05
-MOST_WAITING: Final = 1000
+MOST_WAITING: Final = 8000
 """Frames gathered before they are taken at once."""
 LEAVE_S: Final = 1.5
 """For goodbyes when asked to leave; venues often never answer one."""
-
-
-class _Read:
-    """What one read of a socket held, and both clocks right after it."""
-
-    __slots__ = ("frames", "link", "mono", "wall")
-
-    def __init__(self, link: int) -> None:
-        self.link = link
-        self.wall = time.time_ns()
-        self.mono = time.monotonic_ns()
-        self.frames: list[bytes] = []
 
 
 class Shell:
@@ -66,8 +55,7 @@ class Shell:
         self._sockets: dict[int, ws.Socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: dict[int, asyncio.Task[None]] = {}
-        self._reads: list[_Read] = []
-        self._waiting = 0
+        self._reads: list[Read] = []
         self._gathering = False
         self._taken = 0.0
         self._over: asyncio.Future[None] | None = None
@@ -131,26 +119,26 @@ class Shell:
     def _received(self, link: int) -> Callable[[bytes], None]:
         """What a socket calls for each message."""
         loop = asyncio.get_running_loop()
-        read: _Read | None = None
+        add: Callable[[bytes], None] | None = None
 
         def end_of_read() -> None:
-            nonlocal read
-            read = None
+            nonlocal add
+            add = None
 
         def received(frame: bytes) -> None:
-            nonlocal read
-            if read is None:
-                read = _Read(link)
+            nonlocal add
+            if add is None:
+                read = Read(link, [], time.time_ns(), time.monotonic_ns())
                 self._reads.append(read)
+                add = read.frames.append
                 loop.call_soon(end_of_read)
                 self._gather(loop)
-            read.frames.append(frame)
-            self._waiting += 1
+            add(frame)
 
         return received
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._waiting > MOST_WAITING:
+        if sum(len(read.frames) for read in self._reads) > MOST_WAITING:
             loop.call_soon(self._guard, self._take)
         elif not self._gathering:
             self._gathering = True
@@ -164,10 +152,9 @@ class Shell:
         """Hands over what was read, as one record."""
         self._gathering = False
         self._taken = asyncio.get_running_loop().time()
-        reads, self._reads, self._waiting = self._reads, [], 0
-        for read in reads:
-            self.core.frames(read.link, read.frames, read.wall, read.mono)
+        reads, self._reads = self._reads, []
         if reads:
+            self.core.reads(reads)
             self.core.flush(time.monotonic_ns())
 
     # --- wishes ---

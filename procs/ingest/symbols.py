@@ -54,6 +54,16 @@ class Book:
             self._old, self._young = young, set()
         return True
 
+    def take_quotes(self, update_ids: list[int]) -> bool:
+        """Takes rising update ids that are all beyond those known; False, having done nothing, where they are not."""
+        if not self._span or update_ids[0] <= self._span[1]:
+            return False
+        self._span[1] = update_ids[-1]
+        self._young.update(update_ids[-RECENT:])
+        if len(self._young) >= RECENT:
+            self._old, self._young = self._young, set()
+        return True
+
     def is_old_quote(self, update_id: int) -> bool:
         """Whether a life before heard the recording of which this is a part: what is played again is not new."""
         return self._played.holds(update_id)

@@ -45,6 +45,10 @@ class VenueTime:
                 return
         self._venue, self._mono, self._error, self.measured = venue, mono, error, True
 
+    def is_near(self, ts: int, mono: int) -> bool:
+        """Whether an event time is believed without a thought."""
+        return not self.measured or ts <= self.now(mono) + AHEAD_NS
+
     def forget(self) -> None:
         """After a sleep: the monotonic clock did not run, the estimate is worthless until measured again."""
         self.measured, self._mono, self._strange = False, None, 0

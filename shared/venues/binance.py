@@ -12,6 +12,7 @@ from shared.venues import (
     KINDS,
     KLINE,
     MAX_FRAME,
+    ColumnReader,
     Control,
     Daily,
     Kline,
@@ -187,6 +188,13 @@ class Venue(Rest):
         if data.s != symbol:
             raise Reject("the symbol is not the stream's")
         return [make(data, symbol, ts_recv)]
+
+    def columns(self) -> ColumnReader | None:
+        from shared.venues._binance_columns import Reader
+
+        kinds = {"trade": "trade", "bookTicker": "quote"}
+        named = ((name, symbol, name.partition("@")[2]) for name, (symbol, _) in self._streams.items())
+        return Reader((name, symbol, kinds.get(event, "")) for name, symbol, event in named)
 
     def _reason(self, frame: bytes, error: Exception) -> Reject:
         # Another stream's event has fields of other types: say what it is rather than which field surprised.

@@ -1,0 +1,14 @@
+"""What one read of a socket held, with both clocks right after it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Read(NamedTuple):
+    """Frames of one connection; nanoseconds of the wall and of the monotonic clock."""
+
+    link: int
+    frames: list[bytes]
+    wall: int
+    mono: int

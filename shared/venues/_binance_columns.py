@@ -1,0 +1,304 @@
+"""Spot frames by the thousand: the plain ones among them parsed in a few passes over all of them, column by column.
+
+A plain frame is one whose every byte outside its numbers is as the venue has written it for years: a trade or a best
+bid and ask of a stream that was subscribed to, numbers with eight digits after the point. Whatever else there is, by a
+single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found here is
+what it would find. Only to be imported where a busy moment has come: an idle process does without numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.events import BUY, QUOTE, SELL
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+Places = NDArray[np.intp]
+
+DIGITS: Final = 8
+_U: Final = np.uint64
+_QUOTE_MARK: Final = ord('"')
+_POINT: Final = ord(".")
+_ZERO: Final = ord("0")
+_PAD: Final = bytes(64)
+_ZEROS: Final = _U(0x3030303030303030)
+_SIXES: Final = _U(0x0606060606060606)
+_HIGH: Final = _U(0xF0F0F0F0F0F0F0F0)
+_LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=_U)
+"""By number: the mask of the first so many characters of a word."""
+_PAIRS: Final = _U(0x000000FF000000FF)
+_LONG: Final = 16
+"""Digits of the longest integer that is read here."""
+_WIDE: Final = 10
+"""Digits before the point of the longest price."""
+
+# What a frame looks like between its stream's own words, by the numbers of its quotation marks, counted from its first.
+
+_NAME_END: Final = 3
+
+
+class _Layout(NamedTuple):
+    marks: int
+    """Quotation marks in all."""
+    symbol: int
+    """The mark from which on, one character earlier, the stream's second text stands."""
+    whole: tuple[tuple[int, int], ...]
+    """Integers: two characters behind the one mark, up to one before the other."""
+    money: tuple[tuple[int, int], ...]
+    """Numbers between two marks."""
+    says: tuple[tuple[bytes, int, int], ...]
+    """What else must stand there: text of at most eight characters, mark, and how far from it."""
+
+
+_TRADE: Final = _Layout(
+    32, 12, ((11, 12), (17, 18), (27, 28)), ((20, 21), (24, 25)),
+    ((b',"p":"', 18, -1), (b'","q":"', 21, 0), (b'","T":', 25, 0), (b',"m":', 28, -1), (b',"M":', 30, -1)),
+)  # fmt: skip
+_BEST: Final = _Layout(
+    28, 8, ((7, 8),), ((14, 15), (18, 19), (22, 23), (26, 27)),
+    ((b'","B":"', 15, 0), (b'","a":"', 19, 0), (b'","A":"', 23, 0), (b'"}}', 27, 0)),
+)  # fmt: skip
+_MAKER: Final = 29
+_MATCH: Final = 31
+
+
+class Rows:
+    """See `shared.venues.Rows`; prices and quantities are in units of 1e-8."""
+
+    __slots__ = ("ask", "ask_qty", "ids", "is_plain", "kinds", "price", "qty", "symbol", "ts", "ts_sent")
+
+    def __init__(self, count: int) -> None:
+        self.is_plain: Flags = np.zeros(count, np.bool_)
+        self.kinds: NDArray[np.uint8] = np.full(count, QUOTE, np.uint8)
+        self.symbol: NDArray[np.uint16] = np.zeros(count, np.uint16)
+        self.ts, self.ts_sent, self.ids, self.price, self.qty, self.ask, self.ask_qty = np.zeros((7, count), np.int64)
+
+
+class Reader:
+    """The streams of one source: ``(stream name, symbol, "trade" or "quote")`` each. `symbols` is what `Rows.symbol`
+    counts in.
+    """
+
+    digits = DIGITS
+
+    def __init__(self, streams: Iterable[tuple[str, str, str]]) -> None:
+        found = [stream for stream in streams if stream[2] in ("trade", "quote")]
+        self.symbols = list(dict.fromkeys(symbol for _, symbol, _ in found))
+        place = {symbol: at for at, symbol in enumerate(self.symbols)}
+        keys = np.array([_key(name) for name, _, _ in found], _U)
+        order = np.argsort(keys)
+        self._keys = keys[order]
+        self._is_trade = np.array([kind == "trade" for *_, kind in found], np.bool_)[order]
+        self._symbol = np.array([place[symbol] for _, symbol, _ in found], np.uint16)[order]
+        self._heads = _Known([_head(name, kind) for name, _, kind in found], order)
+        self._middles = _Known([_middle(symbol, kind) for _, symbol, kind in found], order)
+        self.is_usable = bool(found) and len(set(keys.tolist())) == len(found)
+
+    def read(self, frames: Sequence[bytes]) -> Rows:
+        """Parses what is plain."""
+        rows = Rows(len(frames))
+        if not (self.is_usable and frames):
+            return rows
+        text = _Text(frames)
+        stream, known = self._streams_of(text)
+        is_trade = self._is_trade[stream]
+        known &= text.marks == np.where(is_trade, _TRADE.marks, _BEST.marks)
+        symbol_mark = text.first + np.where(is_trade, _TRADE.symbol, _BEST.symbol)
+        symbol_at = text.quotes[np.minimum(symbol_mark, len(text.quotes) - 1)] - 1
+        known &= self._heads.stand(text, stream, text.start) & self._middles.stand(text, stream, symbol_at)
+        parts = [_Part(text, np.flatnonzero(known & (is_trade == kind)), _TRADE if kind else _BEST) for kind in (1, 0)]
+        _read_numbers(text, parts)
+        _fill_trades(rows, text, parts[0])
+        _fill_quotes(rows, parts[1])
+        rows.symbol[:] = self._symbol[stream]
+        return rows
+
+    def _streams_of(self, text: _Text) -> tuple[Places, Flags]:
+        """For each frame the place of its stream in our tables, and whether there is one: its bytes are still to be
+        compared.
+        """
+        has_name = text.marks > _NAME_END
+        end = text.quotes[np.where(has_name, text.first + _NAME_END, 0)]
+        keys = _mixed(text.words[text.start + 11], text.words[np.maximum(end - 7, 0)])
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return place, has_name & (self._keys[place] == keys)
+
+
+class _Known:
+    """Texts that streams have, as words; the last word of each overlaps the one before it."""
+
+    def __init__(self, texts: Sequence[bytes], order: Places) -> None:
+        most = max((len(text) for text in texts), default=8)
+        self._at = np.array(
+            [[min(8 * row, len(text) - 8) for text in texts] for row in range(-(-most // 8))], np.int64
+        )[:, order]
+        found = [[int.from_bytes(text[at : at + 8], "little") for text, at in zip(texts, row, strict=True)]
+                 for row in self._at[:, np.argsort(order)].tolist()]  # fmt: skip
+        self._words = np.array(found, _U)[:, order]
+
+    def stand(self, text: _Text, stream: Places, at: Places) -> Flags:
+        """Whether the text of each stream stands at these places."""
+        same = np.ones(len(at), np.bool_)
+        for places, words in zip(self._at, self._words, strict=True):
+            same &= text.words[np.minimum(at + places[stream], text.most)] == words[stream]
+        return same
+
+
+def _head(name: str, kind: str) -> bytes:
+    """All that comes before the first number of a frame."""
+    event = '"e":"trade","E":' if kind == "trade" else '"u":'
+    return f'{{"stream":"{name}","data":{{{event}'.encode()
+
+
+def _middle(symbol: str, kind: str) -> bytes:
+    """From the comma behind the first number to the next number."""
+    return f',"s":"{symbol}","t":'.encode() if kind == "trade" else f',"s":"{symbol}","b":"'.encode()
+
+
+def _key(name: str) -> int:
+    """What tells a stream by its name: eight characters from its first, and the last eight with its end."""
+    text = f'{{"stream":"{name}","data":'.encode()
+    end = 11 + len(name)
+    words = (int.from_bytes(text[at : at + 8], "little") for at in (11, end - 7))
+    return int(_mixed(*(np.array([word], _U) for word in words))[0])
+
+
+def _mixed(one: Words, other: Words) -> Words:
+    mixed: Words = one * _U(0x9E3779B97F4A7C15) ^ other
+    return mixed
+
+
+class _Text:
+    """Frames end to end, and where their quotation marks are."""
+
+    def __init__(self, frames: Sequence[bytes]) -> None:
+        data = b"".join((*frames, _PAD))
+        sizes = np.fromiter(map(len, frames), np.int64, len(frames))
+        self.end = np.cumsum(sizes)
+        self.start = self.end - sizes
+        self.bytes = np.frombuffer(data, np.uint8)
+        self.words: Words = np.ndarray((len(data) - 7,), np.dtype("<u8"), data, 0, (1,))
+        """Eight characters from each place on."""
+        self.most = len(self.words) - 1
+        found = np.flatnonzero(self.bytes == _QUOTE_MARK)
+        self.quotes: Places = found if len(found) else np.zeros(1, np.intp)
+        self.first: Places = np.searchsorted(self.quotes, self.start)
+        """Of each frame the place in `quotes` of its first quotation mark."""
+        self.marks = np.diff(self.first, append=len(self.quotes))
+        """How many quotation marks each frame has."""
+
+
+class _Part:
+    """The frames of one kind, and whether they are plain as far as they were looked at."""
+
+    def __init__(self, text: _Text, at: Places, layout: _Layout) -> None:
+        self.at = at
+        self._quotes = text.quotes
+        self._first = text.first[at]
+        self.end = text.end[at]
+        self.whole_from = self.marks(first for first, _ in layout.whole) + 2
+        self.whole_to = self.marks(last for _, last in layout.whole) - 1
+        self.money_from = self.marks(first for first, _ in layout.money) + 1
+        self.money_to = self.marks(last for _, last in layout.money)
+        texts = np.array([int.from_bytes(said, "little") for said, _, _ in layout.says], _U)[:, None]
+        masks = _LOW_BYTES[[len(said) for said, _, _ in layout.says]][:, None]
+        places = self.marks(mark for _, mark, _ in layout.says)
+        places += np.array([behind for _, _, behind in layout.says])[:, None]
+        self.is_plain: Flags = np.all(text.words[places] & masks == texts, axis=0)
+        self.whole: Ints = np.zeros(0, np.int64)
+        self.money: Ints = np.zeros(0, np.int64)
+
+    def marks(self, numbers: Iterable[int]) -> Places:
+        """Where these quotation marks are, a row each."""
+        found: Places = self._quotes[np.fromiter(numbers, np.intp)[:, None] + self._first]
+        return found
+
+
+def _read_numbers(text: _Text, parts: Sequence[_Part]) -> None:
+    """All numbers of all frames at once: what costs is the call, not the row."""
+    whole_from, whole_to = (np.concatenate([getattr(p, n).ravel() for p in parts]) for n in ("whole_from", "whole_to"))
+    money_from, money_to = (np.concatenate([getattr(p, n).ravel() for p in parts]) for n in ("money_from", "money_to"))
+    point = money_to - DIGITS - 1
+    size = np.concatenate([whole_to - whole_from, point - money_from])
+    start, end = np.concatenate([whole_from, money_from]), np.concatenate([whole_to, point])
+    wholes = len(whole_from)
+    odd = size < 1
+    odd[:wholes] |= size[:wholes] > _LONG
+    odd[wholes:] |= (size[wholes:] > _WIDE) | (text.bytes[point] != _POINT)
+    odd |= (text.bytes[start] == _ZERO) & (size > 1)  # JSON knows no number that begins so, nor do we
+    np.clip(size, 0, _LONG, out=size)
+    low = _blank(text.words[end - 8], _LOW_BYTES[8 - np.minimum(size, 8)])
+    high = _blank(text.words[end - 16], _LOW_BYTES[16 - np.maximum(size, 8)])
+    values, strange = _eight(np.concatenate([low, high, text.words[money_to - 8]]))
+    count = len(size)
+    odd |= strange[:count] | strange[count : 2 * count]
+    found = values[:count] + values[count : 2 * count] * 10**8
+    money = found[wholes:] * 10**DIGITS + values[2 * count :]
+    odd[wholes:] |= strange[2 * count :]
+    seen = spent = 0
+    for part in parts:
+        rows, more = part.whole_from.shape, part.money_from.shape
+        behind, further = seen + part.whole_from.size, spent + part.money_from.size
+        part.whole, part.money = found[seen:behind].reshape(rows), money[spent:further].reshape(more)
+        part.is_plain &= ~odd[seen:behind].reshape(rows).any(axis=0)
+        part.is_plain &= ~odd[wholes + spent : wholes + further].reshape(more).any(axis=0)
+        seen, spent = behind, further
+
+
+def _blank(words: Words, mask: Words) -> Words:
+    """The first characters replaced by zeros."""
+    return (words & ~mask) | (_ZEROS & mask)
+
+
+def _eight(words: Words) -> tuple[Ints, Flags]:
+    """Eight characters each as the number that they are; and whether they are not, being no digits."""
+    words ^= _ZEROS
+    strange = ((words | (words + _SIXES)) & _HIGH) != 0
+    words = words * _U(10) + (words >> _U(8))
+    found = (words & _PAIRS) * _U(0x000F424000000064) + ((words >> _U(16)) & _PAIRS) * _U(0x0000271000000001)
+    found >>= _U(32)
+    return found.view(np.int64), strange
+
+
+def _fill_trades(rows: Rows, text: _Text, part: _Part) -> None:
+    sent, ids, ts = part.whole
+    maker_at, maker_end, match_at = part.marks((_MAKER, _MAKER + 1, _MATCH))
+    maker, is_word = _truth(text, maker_at + 2, maker_end - 1)
+    _, is_too = _truth(text, match_at + 2, part.end - 2)
+    braces = text.words[part.end - 2] & _LOW_BYTES[2] == _U(int.from_bytes(b"}}", "little"))
+    (ts, sent), is_time = _nanoseconds(np.stack([ts, sent]))
+    at = part.at
+    rows.is_plain[at] = part.is_plain & is_word & is_too & braces & is_time.all(axis=0)
+    rows.kinds[at] = np.where(maker, SELL, BUY)
+    rows.ts[at], rows.ts_sent[at], rows.ids[at] = ts, sent, ids
+    rows.price[at], rows.qty[at] = part.money
+
+
+def _truth(text: _Text, start: Places, end: Places) -> tuple[Flags, Flags]:
+    """Whether ``true`` stands there, and whether it or ``false`` does."""
+    word, size = text.words[start], end - start
+    is_true = (word & _LOW_BYTES[4] == _U(int.from_bytes(b"true", "little"))) & (size == 4)
+    is_false = (word & _LOW_BYTES[5] == _U(int.from_bytes(b"false", "little"))) & (size == 5)
+    return is_true, is_true | is_false
+
+
+def _nanoseconds(stamp: Ints) -> tuple[Ints, Flags]:
+    """As `shared.venues.nanoseconds`: milliseconds and microseconds are told apart by their size."""
+    is_milli = (stamp >= 10**11) & (stamp < 9_223_372_036_854)
+    is_micro = (stamp >= 10**14) & (stamp < 9_223_372_036_854_775)
+    factor = np.where(is_milli, 1_000_000, np.where(is_micro, 1_000, 0))
+    return stamp * factor, is_milli | is_micro
+
+
+def _fill_quotes(rows: Rows, part: _Part) -> None:
+    at = part.at
+    ends = part.money_to[-1] + 3 == part.end
+    rows.is_plain[at] = part.is_plain & ends
+    rows.ids[at] = part.whole[0]
+    rows.price[at], rows.qty[at], rows.ask[at], rows.ask_qty[at] = part.money

@@ -1,0 +1,242 @@
+"""Many frames at once are what they are one by one: parsed, judged, stamped, and dropped where they are held."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from procs.ingest import bulk
+from procs.ingest.actions import Connect
+from procs.ingest.config import Config
+from procs.ingest.core import Ingest
+from procs.ingest.reads import Read
+from shared.events import SELL, Columns, Quote, Trade, plain
+from shared.files import Files
+from shared.journal import Reader, Writer
+from shared.paths import DAY, SECOND, day_start
+from shared.venues import Reject
+from shared.venues.binance import Venue
+
+NOW = day_start("2025-10-20") + 13 * 3600 * SECOND
+SYMBOLS = ["SOLUSDT", "ADAUSDT", "1000SATSUSDT", "AUSDT"]
+FOLDER = "journal/binance/binance"
+
+
+def trade(
+    symbol: str, number: int, us: int, price: str = "187.42000000", qty: str = "3.10000000", m: str = "true"
+) -> bytes:
+    return (
+        f'{{"stream":"{symbol.lower()}@trade","data":{{"e":"trade","E":{us + 250},"s":"{symbol}","t":{number},'
+        f'"p":"{price}","q":"{qty}","T":{us},"m":{m},"M":true}}}}'
+    ).encode()
+
+
+def quote(symbol: str, number: int, bid: str = "1.10000000", ask: str = "1.20000000") -> bytes:
+    return (
+        f'{{"stream":"{symbol.lower()}@bookTicker","data":{{"u":{number},"s":"{symbol}","b":"{bid}",'
+        f'"B":"31.21000000","a":"{ask}","A":"40.66000000"}}}}'
+    ).encode()
+
+
+# --- parsing ---
+
+whole = st.one_of(st.integers(0, 10**10), st.integers(0, 10**20))
+money = st.builds(
+    lambda n, d, extra: f"{n}.{d:08d}"[: None if extra else -1] if extra != 2 else f"0{n}.{d:08d}",
+    st.one_of(st.integers(0, 10), st.integers(0, 10**11)),
+    st.integers(0, 10**8 - 1),
+    st.sampled_from((1, 1, 1, 1, 0, 2)),
+)  # fmt: skip
+stamps = st.one_of(
+    st.integers(1_760_000_000_000, 1_770_000_000_000), st.integers(1_760_000_000_000_000, 1_770_000_000_000_000), whole
+)
+names = st.sampled_from([*SYMBOLS, "DOGEUSDT"])
+frames_of_any = st.one_of(
+    st.builds(trade, names, whole, stamps, money, money, st.sampled_from(("true", "false", "null", "truf"))),
+    st.builds(quote, names, whole, money, money),
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A frame with a few bytes of it changed, taken out or put in."""
+    frame = bytearray(draw(frames_of_any))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(frame) - 1))
+        how = draw(st.integers(0, 2))
+        frame[at : at + (how != 1)] = (
+            b"" if how == 2 else draw(st.sampled_from([b'"', b"0", b" ", b"\\", b"}", b"x", b".", b","]))
+        )
+    return bytes(frame)
+
+
+def parsed(venue: Venue, frame: bytes) -> object:
+    try:
+        (found,) = venue.parse(frame, 1)
+    except Reject:
+        return None
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(frames_of_any, damaged(), st.binary(max_size=200)), min_size=1, max_size=40))
+def test_what_is_found_plain_is_what_the_single_parser_finds(frames: list[bytes]) -> None:
+    venue = Venue(SYMBOLS, ["trade", "quote"])
+    reader = venue.columns()
+    assert reader is not None
+    rows = reader.read(frames)
+    for at, frame in enumerate(frames):
+        if not rows.is_plain[at]:
+            continue
+        found, symbol = parsed(venue, frame), reader.symbols[rows.symbol[at]]
+        price, qty = plain(int(rows.price[at]), 8), plain(int(rows.qty[at]), 8)
+        if isinstance(found, Trade):
+            side = "sell" if rows.kinds[at] == SELL else "buy"
+            row = Trade(symbol, rows.ts[at], rows.ts[at], rows.ts_sent[at], 1, price, qty, side, rows.ids[at])
+        else:
+            ask, ask_qty = plain(int(rows.ask[at]), 8), plain(int(rows.ask_qty[at]), 8)
+            row = Quote(symbol, 0, None, None, 1, price, qty, ask, ask_qty, rows.ids[at])  # type: ignore[assignment]
+        assert found == row, frame
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**16 - 1), st.integers(0, 10**10 - 1), st.integers(0, 10**8 - 1), st.sampled_from(SYMBOLS))
+def test_what_the_venue_sends_is_plain(number: int, units: int, rest: int, symbol: str) -> None:
+    text = f"{units}.{rest:08d}"
+    frames = [
+        trade(symbol, number, 1_760_918_400_123_456, text, text, "false"),
+        trade(symbol, number, 1_760_918_400_123, text, text),
+        quote(symbol, number, text, text),
+    ]
+    reader = Venue(SYMBOLS, ["trade", "quote"]).columns()
+    assert reader is not None
+    assert reader.read(frames).is_plain.all()
+    assert not reader.read([frame[:-1] for frame in frames]).is_plain.any()
+
+
+def test_every_changed_byte_outside_the_numbers_is_left_to_the_single_parser() -> None:
+    venue = Venue(SYMBOLS, ["trade", "quote"])
+    reader = venue.columns()
+    assert reader is not None
+    for frame in (trade("SOLUSDT", 7, 1_760_918_400_123_456), quote("SOLUSDT", 9)):
+        changed = [frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :] for at in range(len(frame))]
+        changed += [frame[:at] + frame[at + 1 :] for at in range(len(frame))]
+        rows = reader.read(changed)
+        for at, one in enumerate(changed):
+            if rows.is_plain[at]:
+                assert isinstance(parsed(venue, one), Trade | Quote), one
+
+
+# --- taking ---
+
+
+class Scene:
+    """An ingest with two connections and no REST."""
+
+    def __init__(self, root: Path, busy: int) -> None:
+        self.disk = Files(root)
+        core: list[Ingest] = []
+        writer = Writer(self.disk, FOLDER, lambda: core[0].state())
+        config = Config(venue="binance", symbols=SYMBOLS, ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1")
+        self.core = Ingest(config, Venue(SYMBOLS, config.kinds), writer, self.disk)
+        core.append(self.core)
+        self.core.intake.busy = 10**9
+        self.core.open(NOW, 1000 * SECOND)
+        self.mono = 1000 * SECOND
+        self.link = 0
+        while not self.link:
+            self.mono += SECOND
+            wishes = self.core.turn(NOW + self.mono, self.mono)
+            self.link = next((wish.link for wish in wishes if isinstance(wish, Connect)), 0)
+        self.core.opened(self.link, NOW, self.mono)
+        self.hear([(1, [trade("SOLUSDT", 1, NOW // 1000), quote("SOLUSDT", 1)])])
+        self.core.intake.busy = busy
+
+    def hear(self, reads: list[tuple[int, list[bytes]]]) -> None:
+        given = []
+        for ms, frames in reads:
+            self.mono += ms * 1_000_000
+            given.append(Read(self.link, frames, NOW + self.mono, self.mono))
+        self.core.reads(given)
+        self.core.flush(self.mono)
+
+    def batches(self) -> list[tuple[int, int, list[object]]]:
+        return [(batch.first, batch.ts, list(batch.events)) for batch in Reader(self.disk, FOLDER).read(0)]
+
+    def columns(self) -> int:
+        return sum(isinstance(batch.events, Columns) for batch in Reader(self.disk, FOLDER).read(0))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[tuple[int, list[bytes]]]]:
+    """Takes of some reads each: trades in order but for repeats, holes and swaps, quotes alike, and rubbish."""
+    ids = dict.fromkeys(SYMBOLS, 100)
+    us = NOW // 1000
+    takes = []
+    for _ in range(draw(st.integers(1, 4))):
+        reads = []
+        for _ in range(draw(st.integers(1, 3))):
+            frames: list[bytes] = []
+            for _ in range(draw(st.integers(0, 12))):
+                symbol = draw(st.sampled_from(SYMBOLS))
+                ids[symbol] += draw(st.sampled_from((1, 1, 1, 1, 1, 1, 0, 2, -3)))
+                us += draw(st.sampled_from((0, 10, 400, 5000, -300)))
+                kind = draw(st.integers(0, 20))
+                if kind == 0:
+                    frames.append(draw(st.sampled_from([b"", b"{", b"\xff" * 30, quote("SOLUSDT", 3)[:-5], b'"' * 64])))
+                elif kind == 1:
+                    frames.append(trade(symbol, ids[symbol], us + draw(st.sampled_from((15 * 10**6, 3 * DAY // 1000)))))
+                elif kind < 9:
+                    frames.append(trade(symbol, ids[symbol], us))
+                else:
+                    frames.append(quote(symbol, ids[symbol]))
+            reads.append((draw(st.integers(0, 40)), frames))
+        takes.append(reads)
+    return takes
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+@settings(max_examples=60, deadline=None)
+@given(takes=histories())
+def test_what_is_taken_at_once_is_what_is_taken_one_by_one(
+    takes: list[list[tuple[int, list[bytes]]]], is_measured: bool
+) -> None:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory() as one,
+        tempfile.TemporaryDirectory() as two,
+    ):
+        patch.setattr(bulk, "LEAST", 0)
+        patch.setattr(bulk, "MOST", 7)
+        at_once, single = Scene(Path(one), 1), Scene(Path(two), 10**9)
+        for scene in (at_once, single):
+            if is_measured:
+                scene.core.time.measure(NOW + 5_000_000, scene.mono - 1000, scene.mono)
+            for reads in takes:
+                scene.hear(reads)
+        events = [[event for _, _, events in scene.batches() for event in events] for scene in (at_once, single)]
+        assert events[0] == events[1]
+        assert at_once.core.totals() == single.core.totals()
+        times = [[ts for _, ts, _ in scene.batches()] for scene in (at_once, single)]
+        assert times[0] == sorted(times[0])
+        assert times[0][-1] == times[1][-1]
+        links = [vars_of(scene) for scene in (at_once, single)]
+        assert links[0] == links[1]
+        assert at_once.core.state() == single.core.state()
+
+
+def vars_of(scene: Scene) -> tuple[int, int, int]:
+    link = scene.core.links.links[scene.link]
+    return link.high, link.last, link.implausible
+
+
+def test_a_busy_moment_travels_as_columns(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 512)
+    frames = [trade("SOLUSDT", 2 + n, NOW // 1000 + n) if n % 4 else quote("ADAUSDT", n) for n in range(1000)]
+    scene.hear([(5, frames[:500]), (5, frames[500:])])
+    assert scene.columns() == 1
+    assert scene.core.totals()["events_out"] >= 1000
