@@ -17,7 +17,7 @@ from shared import archive, config, paths, staging, topology
 from shared.bars import Bars
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
-from shared.events import Bar, Batch, Feed
+from shared.events import Bar, Batch, Columns, Feed
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.plain import plain
@@ -96,7 +96,8 @@ class Aggregator:
         before = self._bars.closed_until
         self._bars.take(batch.events)
         given = self._bars.advance(batch.ts)
-        ended = [event for event in batch.events if isinstance(event, Feed) and event.kind == "ended"]
+        one_by_one = () if isinstance(batch.events, Columns) else batch.events  # no feed event stands in columns
+        ended = [event for event in one_by_one if isinstance(event, Feed) and event.kind == "ended"]
         if batch.events:
             self._ended = bool(ended)
         bars = self._told(given[1] if given else [], batch.ts)

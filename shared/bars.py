@@ -17,13 +17,13 @@ from typing import Any
 
 import msgspec
 
-from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
+from shared.events import AggTrade, Bar, Columns, Event, Feed, Quote, Trade
 from shared.numbers import Units
 from shared.paths import SECOND
 from shared.seconds import Second
 from shared.series import Series
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 ENDS_QUOTES = ("disconnected", "suspended", "stale")
 """After one of these no quote stands until the next one comes."""
 COUNTERS = ("duplicates", "excluded", "late_trades", "late_quotes", "late_feed", "unreadable", "revisions")
@@ -56,8 +56,11 @@ class Bars:
 
     # --- events ---
 
-    def take(self, events: Iterable[Event]) -> None:
+    def take(self, events: Iterable[Event] | Columns) -> None:
         """Adds events, in the order of their records."""
+        if isinstance(events, Columns):
+            self._columns(events)
+            return
         for event in events:
             if isinstance(event, Quote):
                 self._quote(event)
@@ -153,6 +156,32 @@ class Bars:
         for symbol in feed.symbols or list(self._series):
             (self._series.get(symbol) or self._begin(symbol)).cut(feed.ts)
 
+    def _columns(self, columns: Columns) -> None:
+        """The same as taking its events one by one: whatever is not plain is taken so."""
+        from shared.barcolumns import grouped  # numpy, which costs more than an idle aggregator
+
+        grouping = grouped(columns)
+        if grouping is None:
+            self.take(list(columns))
+            return
+        for groups, fills in grouping.trades():
+            symbol = groups[0].symbol
+            series = self._series.get(symbol) or self._begin(symbol)
+            is_late = self._closed is not None and groups[0].sec < self._closed
+            if fills is None or is_late or fills[0].first <= series.top:
+                self.take(grouping.single_trades(groups))
+                continue
+            series.ids.add_range(fills[0].first, fills[-1].last)
+            series.top = fills[-1].last
+            for group, fill in zip(groups, fills, strict=True):
+                series.second(group.sec).take_fills(fill)
+        for group, stretch in grouping.quotes():
+            if self._closed is not None and group.sec < self._closed:
+                self.take(grouping.single_quotes(group))
+                continue
+            series = self._series.get(group.symbol) or self._begin(group.symbol)
+            series.second(group.sec).take_quotes(grouping.digits, (grouping.block, group.begin, group.end), stretch)
+
     def _begin(self, symbol: str) -> Series:
         series = self._series[symbol] = Series(symbol, self._units, list(self._cuts))
         return series
@@ -212,7 +241,7 @@ class Bars:
         cls, data: bytes, lateness_ns: int = 2 * SECOND, revise_ns: int = 600 * SECOND, use_agg: bool = False
     ) -> Bars:
         version, closed, ends, cuts, stirred, series = msgspec.msgpack.decode(data)
-        if version != STATE_VERSION:
+        if version not in (STATE_VERSION, 1):  # in the first one no quotes stood in columns; else they are the same
             raise ValueError(f"bars of state version {version}, this is version {STATE_VERSION}")
         bars = cls(lateness_ns, revise_ns, use_agg)
         bars._closed, bars._ends, bars._cuts, bars._stirred = closed, ends, cuts, set(stirred)

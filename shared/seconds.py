@@ -5,12 +5,17 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.events import Bar, Quote
 from shared.numbers import SCALE, Units
 from shared.paths import SECOND
+
+if TYPE_CHECKING:  # numpy costs more than an idle aggregator
+    from shared.barcolumns import Fills
+    from shared.quoteruns import Block, QuoteRuns, Stretch
 
 NO_ID = -1
 _HIGH_ID = 1 << 64
@@ -52,6 +57,8 @@ class Second(msgspec.Struct, gc=False):
     revision: int = 0
     is_shown: bool = False
     """A bar of this second was given out."""
+    runs: QuoteRuns | None = None
+    """Quotes that came in columns, until the second closes."""
 
     def take(self, first: int, last: int, price: int, qty: int, is_buy: bool) -> None:
         """Counts the trades ``first`` to ``last``, all at one price, with `qty` in all."""
@@ -78,8 +85,39 @@ class Second(msgspec.Struct, gc=False):
         if last > self.top:
             self.top = last
 
+    def take_fills(self, fills: Fills) -> None:
+        """Counts trades that are already summed up. Their ids are above all that are held."""
+        self.buys += fills.buys
+        self.buy_volume += fills.buy_volume
+        self.buy_quote += fills.buy_quote
+        self.sells += fills.sells
+        self.sell_volume += fills.sell_volume
+        self.sell_quote += fills.sell_quote
+        self.id_sum += (fills.first + fills.last) * (fills.last - fills.first + 1) // 2
+        if self.last_id < 0:
+            self.first_id, self.first_price = fills.first, fills.first_price
+        self.last_id = self.top = fills.last
+        self.last_price = fills.last_price
+        self.high = max(self.high, fills.high)
+        self.low = min(self.low, fills.low)
+
+    def take_quotes(self, digits: int, part: tuple[Block, int, int], stretch: Stretch) -> None:
+        """Holds quotes of columns, see `QuoteRuns.add`."""
+        if self.runs is None:
+            from shared.quoteruns import QuoteRuns
+
+            self.runs = QuoteRuns(digits)
+        self.runs.add(digits, part, stretch)
+
     def settle(self, start: int, standing: Standing | None, cuts: Sequence[int], units: Units) -> None:
         """Makes the quotes of the second into what its bar says of them, see `fold`; `standing` is from before it."""
+        if (runs := self.runs) is not None:
+            self.runs = None
+            if not (self.quotes or cuts) and (folded := runs.fold(standing, start, units)) is not None:
+                self.standing, self.weighted, self.live_ns = folded
+                self.quote_count = runs.count
+                return
+            self.quotes += runs.quotes()
         try:
             self.standing, self.weighted, self.live_ns = fold(self.quotes, standing, cuts, start, units)
         except ValueError:  # ingest lets no such quote through; if one comes all the same, it alone is left out
@@ -127,6 +165,8 @@ class Second(msgspec.Struct, gc=False):
             values[at] = values[at].to_bytes((values[at].bit_length() + 8) // 8, "little", signed=True)
         if self.quotes:
             values[_QUOTES] = [_IN_ORDER(quote) for quote in self.quotes]
+        if self.runs is not None:
+            values[_RUNS] = self.runs.pack()
         return _encode(values)
 
     @classmethod
@@ -140,11 +180,16 @@ class Second(msgspec.Struct, gc=False):
         ]
         if values[_STANDING] is not None:
             values[_STANDING] = tuple(values[_STANDING])
-        return cls(*values)
+        second = cls(*values)
+        if second.runs is not None:
+            from shared.quoteruns import QuoteRuns
+
+            second.runs = QuoteRuns.unpack(values[_RUNS])
+        return second
 
 
 _SQUARE: int = SCALE**2
-_NAMES = [field.name for field in msgspec.structs.fields(Second)]
+_NAMES = Second.__struct_fields__
 _WIDE = [
     _NAMES.index(name)
     for name in (
@@ -153,6 +198,7 @@ _WIDE = [
     )
 ]  # fmt: skip
 _QUOTES = _NAMES.index("quotes")
+_RUNS = _NAMES.index("runs")
 _STANDING = _NAMES.index("standing")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list).decode

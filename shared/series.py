@@ -45,6 +45,13 @@ class Series:
         self._touched: dict[int, Second] = {}
         self._changed: set[int] = set()
 
+    def second(self, sec: int) -> Second:
+        """An open second."""
+        found = self.open.get(sec)
+        if found is None:
+            found = self.open[sec] = Second()
+        return found
+
     # --- closing ---
 
     def close(self, sec: int) -> Bar | None:

@@ -18,16 +18,19 @@ LEVELS = [
     {"events", "tables"},
     {
         "backoff",
+        "barcolumns",
         "bars",
         "holdings",
         "ids",
         "klines",
         "lifecycle",
+        "linecolumns",
         "lines",
         "numbers",
         "paths",
         "plain",
         "quality",
+        "quoteruns",
         "room",
         "schedule",
         "seconds",
@@ -268,6 +271,7 @@ def test_every_module_and_every_process_is_named_by_a_test() -> None:
     [
         ("supervisor", {"pyarrow", "polars", "duckdb", "aiohttp", "rich", "numpy", "pandas"}),
         ("procs.ingest", {"pyarrow", "polars", "duckdb", "rich", "numpy", "pandas"}),
+        ("procs.archiver", {"pyarrow", "polars", "duckdb", "aiohttp", "rich", "numpy", "pandas"}),
         ("shared.runner", {"pyarrow", "polars", "duckdb", "aiohttp", "rich", "numpy", "pandas"}),
     ],
 )

@@ -1,0 +1,124 @@
+"""Quotes of one second that came in columns: kept as they came, and summed up while they come.
+
+Nearly always they are in order, nothing cuts between them and what stood before is older. Then the sums are all that
+the bar asks for. In any other case the columns become single quotes again, and `seconds.fold` decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.events import Quote, plain
+from shared.numbers import DIGITS, Units
+from shared.paths import SECOND
+
+Block = NDArray[np.int64]
+"""A column a quote; its rows are these."""
+TS, ID, BID, BID_QTY, ASK, ASK_QTY = range(6)
+FIELDS = 6
+
+
+class Stretch(msgspec.Struct, gc=False):
+    """What the quotes of one symbol and second in one batch come to."""
+
+    first: list[int]
+    """As a column of a block, like `last`."""
+    last: list[int]
+    weighted: int | None
+    """Spread times nanoseconds from the first to the last, in units of the last digit; None where they are not in
+    order."""
+
+
+class QuoteRuns:
+    """The quotes of one symbol and second, of all batches. Prices are in units of the last digit."""
+
+    __slots__ = ("_digits", "_first", "_last", "_parts", "_weighted", "count", "is_straight")
+
+    def __init__(self, digits: int) -> None:
+        self._digits = digits
+        self._parts: list[tuple[int, Block, int, int]] = []  # digits, block, from, to
+        self._first = (0, 0)
+        self._last: list[int] = []
+        self._weighted = 0  # spread times nanoseconds, from the first to the last quote
+        self.count = 0
+        self.is_straight = True
+        """Times do not fall, update ids rise, and the digits are the same: the order of arrival is that of time."""
+
+    def add(self, digits: int, part: tuple[Block, int, int], stretch: Stretch) -> None:
+        """Columns of a block, from one up to but not including another, and what they come to. The block stays held."""
+        block, begin, end = part
+        first, last, weighted = stretch.first, stretch.last, stretch.weighted
+        self.count += end - begin
+        self._parts.append((digits, block, begin, end))
+        if not self._last:
+            self._first = (first[0], first[1])
+        elif weighted is not None:
+            ts, one, bid, _, ask, _ = self._last
+            if first[0] < ts or first[1] <= one:
+                weighted = None
+            else:
+                self._weighted += (ask - bid) * (first[0] - ts)
+        if weighted is None or digits != self._digits:
+            self.is_straight = False
+        else:
+            self._weighted += weighted
+        self._last = last
+
+    def fold(self, standing: Any, start: int, units: Units) -> tuple[Any, int, int] | None:
+        """As `seconds.fold` without a cut; None where only that can tell."""
+        first_ts, first_id = self._first
+        if not self.is_straight or (standing is not None and standing[1] > first_id):
+            return None
+        ts, one, *prices = self._last
+        unit, end = 10 ** (DIGITS - self._digits), start + SECOND
+        weighted = (self._weighted + (prices[2] - prices[0]) * (end - ts)) * unit
+        begun = first_ts
+        if standing is not None:
+            weighted += (units[standing[4]] - units[standing[2]]) * (first_ts - start)
+            begun = start
+        bid, bid_qty, ask, ask_qty = (plain(number, self._digits) for number in prices)
+        return (ts, one, bid, bid_qty, ask, ask_qty), weighted, end - begun
+
+    def quotes(self) -> list[Quote]:
+        """One by one, as far as a bar asks."""
+        return [
+            quote
+            for digits, block, begin, end in self._parts
+            for quote in single_quotes("", digits, block[:, begin:end])
+        ]
+
+    # --- state ---
+
+    def pack(self) -> list[Any]:
+        """48 bytes a quote, as msgpack takes them."""
+        parts: dict[int, list[Block]] = {}
+        for digits, block, begin, end in self._parts:
+            parts.setdefault(digits, []).append(block[:, begin:end])
+        stored = [[digits, np.concatenate(blocks, axis=1).tobytes()] for digits, blocks in parts.items()]
+        weighted = self._weighted.to_bytes(16, "little", signed=True)
+        return [self._digits, stored, self._first, self._last, weighted, self.is_straight]
+
+    @classmethod
+    def unpack(cls, stored: list[Any]) -> QuoteRuns:
+        digits, parts, first, last, weighted, is_straight = stored
+        runs = cls(digits)
+        for own, data in parts:
+            block = np.frombuffer(data, np.int64).reshape(FIELDS, -1)
+            runs._parts.append((own, block, 0, block.shape[1]))
+            runs.count += block.shape[1]
+        runs._first, runs._last = (first[0], first[1]), last
+        runs._weighted, runs.is_straight = int.from_bytes(weighted, "little", signed=True), is_straight
+        return runs
+
+
+def single_quotes(symbol: str, digits: int, block: Block) -> list[Quote]:
+    """One by one, in their order, as far as a bar asks."""
+    found = []
+    for ts, one, *prices in block.T.tolist():
+        bid, bid_qty, ask, ask_qty = (plain(number, digits) for number in prices)
+        found.append(Quote(symbol, ts, None, None, 0, bid, bid_qty, ask, ask_qty, one))
+    return found

@@ -1,0 +1,177 @@
+"""Columns in bars: most of them are taken in sums alone; what is unusual becomes single events; states hold them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from shared.barcolumns import Grouping, grouped
+from shared.bars import Bars
+from shared.events import Bar, Columns, Feed, Quote, Trade, plain
+from shared.quoteruns import QuoteRuns, single_quotes
+from tests.columns import columns_of
+
+S = 1_000_000_000
+T = 1_700_000_000 * S
+BTC, PEPE = 10_123_456_789_012, 10**17
+"""A price and a quantity with eight digits after the point, of the largest there are."""
+
+
+def trade(at: float, one: int, price: int = 10**9, qty: int = 10**8, side: str = "buy", symbol: str = "AAA") -> Trade:
+    ts = T + int(at * S)
+    return Trade(symbol, ts, ts, ts, 0, plain(price, 8), plain(qty, 8), side, one)
+
+
+def quote(at: float, one: int, bid: int = 10**9, ask: int = 10**9 + 7, symbol: str = "AAA") -> Quote:
+    return Quote(symbol, T + int(at * S), None, None, 0, plain(bid, 8), "1.00000000", plain(ask, 8), "2.00000000", one)
+
+
+def market(begin: int, count: int) -> list[Trade | Quote]:
+    """From `begin` on a hundred events a second of three symbols, as calm as a venue sends them."""
+    return [
+        trade(at / 100, at, BTC + at * at % 1009, PEPE + at, "buy" if at % 3 else "sell", symbol=f"S{at % 3}")
+        if at % 4 == 3
+        else quote(at / 100, at, BTC - at % 11, BTC + at * at % 13, symbol=f"S{at % 3}")
+        for at in range(begin, begin + count)
+    ]
+
+
+def numbered(events: list[Trade | Quote]) -> list[Trade | Quote]:
+    """The same with the trades of each symbol counted one by one."""
+    counts: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, Trade):
+            event.trade_id = counts[event.symbol] = counts.get(event.symbol, 0) + 1
+    return events
+
+
+def closed(bars: Bars, at: float = 100) -> list[Bar]:
+    given = bars.advance(T + int(at * S))
+    assert given is not None
+    return given[1]
+
+
+@pytest.fixture
+def no_single_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("taken one by one")
+
+    monkeypatch.setattr(Columns, "__iter__", refuse)
+    monkeypatch.setattr(Grouping, "single_trades", refuse)
+    monkeypatch.setattr(Grouping, "single_quotes", refuse)
+    monkeypatch.setattr(QuoteRuns, "quotes", refuse)
+
+
+def batches_and_bars() -> tuple[list[Columns], list[Bar]]:
+    """Nine batches of some two seconds each, and what their events come to one by one."""
+    events = numbered(market(0, 1800))
+    bars = Bars()
+    bars.take(events)
+    return [columns_of(events[at : at + 200]) for at in range(0, 1800, 200)], closed(bars)
+
+
+@pytest.mark.usefixtures("no_single_events")
+def test_what_comes_as_a_venue_sends_it_never_becomes_single_events() -> None:
+    batches, expected = batches_and_bars()
+    bars, found = Bars(), list[Bar]()
+    for at, columns in enumerate(batches):
+        bars.take(columns)
+        found += closed(bars, 2 * at)
+    assert sorted([*found, *closed(bars)], key=lambda bar: (bar.window_start, bar.symbol)) == expected
+    assert len(expected) == 54
+    assert max(bar.trade_count for bar in expected) > 5
+
+
+@pytest.mark.usefixtures("no_single_events")
+def test_a_state_in_the_middle_of_a_second_holds_the_columns_of_it() -> None:
+    batches, expected = batches_and_bars()
+    bars = Bars()
+    for columns in batches:
+        bars.take(columns)
+        state = bars.state()
+        bars = Bars.from_state(state)
+        assert bars.state() == state
+    assert closed(bars) == expected
+
+
+def test_a_disconnect_within_a_restored_second_is_held_against_each_quote() -> None:
+    events = [quote(0.1, 1), quote(0.5, 2, ask=10**9 + 9), quote(0.9, 3)]
+    given_out = []
+    for batch in (events, columns_of(events)):
+        bars = Bars()
+        bars.take(batch)
+        bars = Bars.from_state(bars.state())
+        bars.add(Feed("disconnected", T + S // 2, 0))
+        given_out.append(closed(bars))
+    assert given_out[0] == given_out[1]
+    assert given_out[0][0].quotes_live_ms == 500
+
+
+def test_pending_quotes_cost_48_bytes_each_in_a_state() -> None:
+    few, many = Bars(), Bars()
+    few.take(columns_of([quote(at / 10_000, at) for at in range(10)]))
+    many.take(columns_of([quote(at / 10_000, at) for at in range(5_010)]))
+    assert 48 * 5_000 <= len(many.state()) - len(few.state()) < 48 * 5_000 + 20
+
+
+def test_a_closed_second_holds_no_columns() -> None:
+    bars = Bars()
+    bars.take(columns_of([quote(at / 10_000, at) for at in range(5_000)]))
+    assert len(bars.state()) > 48 * 5_000
+    closed(bars)
+    assert len(bars.state()) < 500
+
+
+def test_a_state_from_before_there_were_columns_is_read() -> None:
+    bars = Bars()
+    bars.take([trade(0.1, 1), quote(0.2, 2)])
+    version, *head, series = msgspec.msgpack.decode(bars.state())
+    for sec_and_pack in series[0][3]:
+        sec_and_pack[1] = msgspec.msgpack.encode(msgspec.msgpack.decode(sec_and_pack[1])[:-1])
+    again = Bars.from_state(msgspec.msgpack.encode([1, *head, series]))
+    assert version == 2
+    assert again.state() == bars.state()
+    assert closed(again) == closed(bars)
+
+
+def test_sums_beyond_64_bits_are_exact() -> None:
+    events = [trade(at / 1000, at, BTC + at, PEPE - at, "sell" if at % 2 else "buy") for at in range(1, 900)]
+    bars = Bars()
+    bars.take(columns_of(list(events)))
+    second = bars._series["AAA"].open[T // S]
+    products = {side: sum((BTC + at) * (PEPE - at) for at in range(side, 900, 2)) for side in (1, 2)}
+    assert second.sell_quote == products[1] * 10**20
+    assert second.buy_quote == products[2] * 10**20
+    assert second.buy_volume == sum(PEPE - at for at in range(2, 900, 2)) * 10**10
+    assert products[1] > 1 << 100
+
+
+@pytest.mark.parametrize("field", ["price", "qty", "ask", "ask_qty", "ids"])
+def test_a_negative_number_leaves_the_decision_to_single_events(field: str) -> None:
+    columns = columns_of([trade(0, 1), quote(0, 1), trade(0.1, 2)])
+    assert grouped(columns) is not None
+    broken = msgspec.structs.replace(
+        columns, **{field: (-1).to_bytes(8, "little", signed=True) + getattr(columns, field)[8:]}
+    )
+    assert grouped(broken) is None
+
+
+def test_columns_without_events_or_of_one_kind_are_taken() -> None:
+    for events in ([], [trade(0, 1)], [quote(0, 1)]):
+        one_by_one, bars = Bars(), Bars()
+        one_by_one.take(events)
+        bars.take(columns_of(events))
+        assert closed(bars) == closed(one_by_one)
+
+
+def test_a_symbol_that_is_not_in_the_list_is_an_error() -> None:
+    columns = columns_of([trade(0, 1)])
+    with pytest.raises(IndexError):
+        Bars().take(msgspec.structs.replace(columns, symbol=b"\1\0"))
+
+
+def test_quotes_come_back_from_a_block_as_they_went_in() -> None:
+    events = [quote(0.1, 1), quote(0.2, 5, 0, 1)]
+    grouping = grouped(columns_of(events))
+    assert grouping is not None
+    assert single_quotes("AAA", 8, grouping.block) == events
