@@ -19,6 +19,7 @@ from procs.ingest.asker import MOST_PAGES, Asker
 from procs.ingest.config import Config
 from procs.ingest.gaps import PAGE, Gap, Tracker
 from procs.ingest.links import Link
+from procs.ingest.plans import Plans
 from procs.ingest.probes import Probes
 from procs.ingest.symbols import Book
 from shared import paths
@@ -45,10 +46,13 @@ WORTH_SAYING: Final = 20
 class Healer:
     """The REST side of one source."""
 
-    def __init__(self, ingest: Ingest, config: Config, venue: Adapter, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, ingest: Ingest, config: Config, venue: Adapter, plans: Plans, chance: Callable[[], float]
+    ) -> None:
         self._ingest = ingest
         self._config = config
         self._venue = venue
+        self._plans = plans
         self.asker = Asker(config, venue, chance)
         self.probes = Probes(ingest, config, venue, self.asker)
         self._healing: set[tuple[str, str]] = set()
@@ -80,6 +84,7 @@ class Healer:
         self.probes.turn(mono, self._ask_about_gaps(mono))
         if mono - self._weighed >= SECOND:
             self._weighed = mono
+            self._plans.turn(mono)
             self._weigh()
 
     def _free(self) -> bool:
@@ -375,7 +380,8 @@ class Healer:
             return
         first, last = left
         count = last - first + 1
-        self.counters["ids_daily"] += count
+        days = gap.start, min(gap.end, self._yesterday() - 1)
+        self._plans.leave(book.symbol, kind, left, days, self._ingest.wall)
         detail = {"stream": kind, "first_id": first, "last_id": last, "missing": count, "plan": "daily archive"}
         self._ingest.feed("gap", [book.symbol], {**detail, "from_ts": gap.start, "to_ts": gap.end})
         logger.warning(f"{book.symbol}: {count} {kind} ids of days before yesterday are left to the daily archive")
@@ -383,6 +389,7 @@ class Healer:
     def _weigh(self) -> None:
         """How much is missing, and in how many answers at most."""
         trackers = [t for book in self._ingest.books.values() for t in book.trackers.values() if not t.is_quiet]
+        self.counters["ids_daily"] = self._plans.ids
         self.counters["ids_missing"] = sum(tracker.missing for tracker in trackers)
         symbol = self._config.symbols[0]
         by_id = self._venue.ask_trades(symbol, 0, PAGE)

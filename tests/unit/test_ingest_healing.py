@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from procs.ingest import healer, keepsake
 from procs.ingest.gaps import LAGS_NS, Tracker
 from procs.ingest.symbols import Book
+from shared import paths
 from shared.files import Files
 from shared.paths import DAY
 from shared.rest import Limited, Unreachable
@@ -155,6 +157,48 @@ def test_what_days_before_yesterday_lack_in_great_number_is_left_to_the_daily_ar
     desk.kill()
     desk.run(5)
     assert len(desk.asked("historicalTrades")) == asked, "a plan is remembered"
+    assert desk.ingest.totals()["ids_daily"] == len(of_old) - 1
+
+
+def fetched(desk: Desk, date: str, **source: Any) -> None:
+    """The compactor has installed a backfill of that day."""
+    path = desk.folder / paths.fetched_file("binance", "SOLUSDT", date)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([{"kind": "trade", "sha256": "ab", "fetched": desk.wall, **source}]))
+
+
+def test_a_plan_is_done_once_every_day_of_it_was_brought_and_not_before(tmp_path: Path, few: None) -> None:
+    desk = ready(Desk(tmp_path))
+    fetched(desk, "2025-10-22")  # by a backfill of long ago
+    outage(desk, 4 * 86_400, DAILY_IDS * 3)
+    desk.run(5)
+    plans = msgspec.json.decode((desk.folder / "journal/src/plans.json").read_bytes())
+    assert plans[0]["dates"] == ["2025-10-20", "2025-10-21", "2025-10-22"]
+    for date in plans[0]["dates"][:2]:
+        fetched(desk, date)
+        desk.run(70)
+        assert "daily archive" in desk.ingest.note
+    fetched(desk, "2025-10-22", kind="rest", sha256=None)
+    certificate = desk.folder / paths.certificate("binance", "SOLUSDT", "2025-10-22")
+    certificate.parent.mkdir(parents=True)
+    certificate.write_text(json.dumps({"trades_missing": 7}))
+    desk.run(70)
+    assert "daily archive" in desk.ingest.note, "a part of the day is not the day"
+    fetched(desk, "2025-10-22")
+    desk.run(70)
+    assert desk.ingest.note == ""
+    assert desk.ingest.totals()["ids_daily"] == 0
+    desk.kill()
+    desk.run(5)
+    assert desk.ingest.note == ""
+
+
+def test_plans_that_cannot_be_read_are_none(desk: Desk) -> None:
+    for text in (b"", b"[1]", b'{"a":1}', b"\xff"):
+        (desk.folder / "journal/src/plans.json").write_bytes(text)
+        desk.kill()
+        desk.run(1)
+        assert desk.ingest.plans.ids == 0
 
 
 def test_a_short_gap_of_long_ago_is_fetched_at_once(tmp_path: Path, few: None) -> None:
