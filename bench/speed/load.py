@@ -4,14 +4,15 @@ It speaks Binance's combined streams over ws and wss, and answers the REST quest
 trade is the last that was sent, so nobody finds a gap. Everything that is sent lies in memory before the clock starts;
 over TLS each frame is a record of its own, sealed beforehand. What a run sends is told to it over HTTP, in this order::
 
-    GET /load/set?events=2000000&rate=0&time=market&end=close     rate in events/s, 0 as fast as it goes
+    GET /load/set?events=2000000&rate=0&time=market&end=close     rate in events/s, 0: as fast as it goes
     … a collector connects and subscribes …
     GET /load/prepare        answers when everything is ready to be sent
     GET /load/go
     GET /load/state          {"streams": 40, "sent": 2000000, "began_ns": …, "done_ns": …, "is_done": true}
 
 `time=market` sends the market's own event times, `time=real` those of the moment of sending (`GET /load/times` gives
-them, little-endian int64 microseconds). `end=close` says goodbye as a recording does, `end=stay` keeps the connection.
+them, little-endian int64 microseconds); `micros=1` sends microseconds to those who did not ask. `end=close` says
+goodbye as a recording does, `end=stay` keeps the connection.
 
     python -m bench.speed.load --events 2000000 --symbols 20 --port-file load.json
 """
@@ -65,6 +66,7 @@ class Venue:
                 float(asked.get("rate", 0)),
                 asked.get("time", "market") == "real",
                 asked.get("end", "close") == "close",
+                asked.get("micros") == "1",
             )
         elif what == "prepare":
             for session in list(self.sessions):

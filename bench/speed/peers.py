@@ -112,7 +112,7 @@ def run(
     """One run of a peer in an empty folder, and what it said at its end. Raises TimeoutError, Unavailable."""
     folder.mkdir(parents=True)
     server.order("set", events=load.events, rate=load.rate, time="real" if load.is_real else "market",
-                 end="close" if peer.closes else "stay")  # fmt: skip
+                 end="close" if peer.closes else "stay", micros=int(work == "latency"))  # fmt: skip
     words = ["--ws", server.where["wss_url" if load.is_tls else "ws_url"], "--rest", server.where["rest_url"]]
     words += ["--symbols", ",".join(market.names), "--events", str(load.events), "--folder", str(folder)]
     environ = dict(os.environ)

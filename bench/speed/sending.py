@@ -100,8 +100,16 @@ class Plan:
     """What is sent in one run, how, and how far that has come."""
 
     def __init__(
-        self, market: Market, events: int, rate: float = 0, is_real: bool = False, closes: bool = True
+        self,
+        market: Market,
+        events: int,
+        rate: float = 0,
+        is_real: bool = False,
+        closes: bool = True,
+        micros: bool = False,
     ) -> None:
+        self.micros = micros
+        """Everybody gets microseconds, whether asked for or not."""
         self.market, self.events, self.rate, self.is_real, self.closes = market, events, rate, is_real, closes
         self.times: Ints = market.at_us.copy()
         """When each event was, in microseconds; of a run in real time known once it is sent."""
@@ -250,7 +258,9 @@ class Session:
         if not self.streams:
             return
         kinds = {name.split("@")[1] for name in self.streams}
-        frames = frames_of(self._market, self._digits, "aggTrade" if "aggTrade" in kinds else "trade")
+        frames = frames_of(
+            self._market, 16 if plan.micros else self._digits, "aggTrade" if "aggTrade" in kinds else "trade"
+        )
         has = np.array(
             [
                 [f"{name.lower()}@bookTicker" in self.streams, bool(self.streams & _trade_streams(name))]

@@ -114,88 +114,127 @@ def _memory(process: psutil.Process) -> int:
     return int(getattr(full, "pss", full.rss))
 
 
+class Product:
+    """The whole product in an empty folder, started when made; `with` sees to its end."""
+
+    def __init__(
+        self, server: Server, folder: Path, market: Market, load: Load, *, profile: str = "", more: str = ""
+    ) -> None:
+        folder.mkdir(parents=True)
+        self.lake, self.load = folder / "lake", load
+        self._server, self._market = server, market
+        # A recording takes the market's own times and ends; a live venue goes on.
+        self._closes = not load.is_real
+        time_is = "real" if load.is_real else "market"
+        end = "close" if self._closes else "stay"
+        server.order("set", events=load.events, rate=load.rate, time=time_is, end=end)
+        self._begun = time.monotonic()
+        self.process = self._start(folder, profile, more)
+        self.watch = Watch(self.process.pid)
+        self._before, self._at_start = 0.0, dict[str, float]()
+        self.start = 0.0
+
+    def __enter__(self) -> Product:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.watch.stop()
+        if self.process.returncode is None:
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(self.process.pid).children(recursive=True):
+                    child.kill()
+            self.process.kill()
+            self.process.wait(10)
+
+    def _start(self, folder: Path, profile: str, more: str) -> subprocess.Popen[bytes]:
+        where, config = self._server.where, folder / "pipeline.yml"
+        text = PIPELINE.format(
+            lake=self.lake,
+            symbols=", ".join(self._market.names),
+            ws=where["wss_url" if self.load.is_tls else "ws_url"],
+            rest=where["rest_url"],
+            more=(", replay: true" if self._closes else "") + more,
+        )
+        config.write_text(text)
+        environment = dict(os.environ)
+        if self.load.is_tls:
+            environment["SSL_CERT_FILE"] = str(self._server.certificate)
+        if profile:
+            environment |= profiling.environment(folder, profile)
+        with (folder / "console.log").open("wb") as out:
+            return subprocess.Popen(
+                [sys.executable, "supervisor.py", "--config", str(config)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def ready(self) -> None:
+        """Waits until every stage runs and every stream is subscribed to. Raises TimeoutError."""
+        self.wait("all stages run", self._all_run)
+        self._server.subscribed(2 * len(self._market.names))
+        self.start = time.monotonic() - self._begun
+        self._server.order("prepare")
+
+    def go(self) -> None:
+        """The load begins, and with it what is counted."""
+        self._before, self._at_start = self.watch.look(), dict(self.watch.used)
+        self._server.order("go")
+
+    def wait(self, what: str, found: Callable[[], bool], seconds: float = START_S) -> None:
+        """Until it is so. Raises TimeoutError."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(asking.NotRunning, OSError, ValueError):
+                if found():
+                    return
+            if self.process.poll() is not None:
+                raise TimeoutError(f"the mesh left before: {what}")
+            time.sleep(0.1)
+        raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        return asking.rows(self.lake)
+
+    def _all_run(self) -> bool:
+        return all(row["state"] == "running" for row in self.rows().values())
+
+    def _all_in(self) -> bool:
+        if not self._server.order("state")["is_done"]:
+            return False
+        counters: dict[str, Any] = self.rows()["binance"]["counters"]
+        return bool(counters.get("events_in", 0) >= self.load.events)
+
+    def end(self) -> Run:
+        """Waits until everything is recorded and the mesh has left. Raises TimeoutError."""
+        if not self._closes:
+            self.wait("everything is recorded", self._all_in, END_S)
+            time.sleep(SECONDS_CLOSE_S)
+            self.process.send_signal(signal.SIGINT)
+        total = wait_for_end(self.process)
+        self.watch.stop()
+        # Bars of real time cannot be written before their second is over.
+        written = _last_write(self.lake, ("raw",) if self.load.is_real else ("raw", "parquet"))
+        began = self._server.order("state")["began_ns"] / 1e9
+        run = Run(self.load.events, written - began, total - self._before, start=self.start)
+        run.stages = {name: used - self._at_start.get(name, 0.0) for name, used in self.watch.used.items()}
+        run.memory = self.watch.memory
+        return run
+
+
 def ours(
     server: Server, folder: Path, market: Market, load: Load, *, check: bool = True, profile: str = "", more: str = ""
 ) -> Run:
-    """One run of the whole product in an empty folder. Raises TimeoutError."""
-    folder.mkdir(parents=True)
-    closes = not load.is_real
-    server.order("set", events=load.events, rate=load.rate, time="real" if load.is_real else "market",
-                 end="close" if closes else "stay")  # fmt: skip
-    process = _start(server, folder, market, load, profile, more)
-    watch = Watch(process.pid)
-    try:
-        begun = time.monotonic()
-        _wait("all stages run", lambda: _all_run(folder / "lake"), process)
-        server.subscribed(2 * len(market.names))
-        start = time.monotonic() - begun
-        server.order("prepare")
-        before, at_start = watch.look(), dict(watch.used)
-        server.order("go")
-        if not closes:
-            _wait("everything is recorded", lambda: _all_in(server, folder / "lake", load.events), process)
-            time.sleep(SECONDS_CLOSE_S)
-            process.send_signal(signal.SIGINT)
-        total = wait_for_end(process)
-    finally:
-        watch.stop()
-        _kill(process)
-    # Bars of real time cannot be written before their second is over.
-    written = _last_write(folder / "lake", ("raw",) if load.is_real else ("raw", "parquet"))
-    run = Run(load.events, written - server.order("state")["began_ns"] / 1e9, total - before, start=start)
-    run.stages = {name: used - at_start.get(name, 0.0) for name, used in watch.used.items()}
-    run.memory = watch.memory
+    """One run of the whole product in an empty folder, and what its lake holds. Raises TimeoutError."""
+    with Product(server, folder, market, load, profile=profile, more=more) as product:
+        product.ready()
+        product.go()
+        run = product.end()
     if check:
-        run.verdict = lake_against(market, folder / "lake", server.times(), load.events)
+        run.verdict = lake_against(market, product.lake, server.times(), load.events)
     return run
-
-
-def _start(
-    server: Server, folder: Path, market: Market, load: Load, profile: str, more: str
-) -> subprocess.Popen[bytes]:
-    replay = "" if load.is_real else ", replay: true"
-    ws = server.where["wss_url" if load.is_tls else "ws_url"]
-    config = folder / "pipeline.yml"
-    names = ", ".join(market.names)
-    said = {"symbols": names, "ws": ws, "rest": server.where["rest_url"], "more": replay + more}
-    config.write_text(PIPELINE.format(lake=folder / "lake", **said))
-    environment = dict(os.environ)
-    if load.is_tls:
-        environment["SSL_CERT_FILE"] = str(server.certificate)
-    if profile:
-        environment |= profiling.environment(folder, profile)
-    with (folder / "console.log").open("wb") as out:
-        return subprocess.Popen(
-            [sys.executable, "supervisor.py", "--config", str(config)],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def _wait(what: str, found: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = START_S) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.suppress(asking.NotRunning, OSError, ValueError):
-            if found():
-                return
-        if process.poll() is not None:
-            raise TimeoutError(f"the mesh left before: {what}")
-        time.sleep(0.1)
-    raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-
-
-def _all_run(lake: Path) -> bool:
-    return all(row["state"] == "running" for row in asking.rows(lake).values())
-
-
-def _all_in(server: Server, lake: Path, events: int) -> bool:
-    if not server.order("state")["is_done"]:
-        return False
-    counters: dict[str, Any] = asking.rows(lake)["binance"]["counters"]
-    return bool(counters.get("events_in", 0) >= events)
 
 
 def wait_for_end(process: subprocess.Popen[bytes], seconds: float = END_S) -> float:
@@ -211,16 +250,6 @@ def wait_for_end(process: subprocess.Popen[bytes], seconds: float = END_S) -> fl
             return usage.ru_utime + usage.ru_stime
         time.sleep(0.02)
     raise TimeoutError(f"no end within {seconds:.0f} s")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """However it went: nothing goes on."""
-    if process.returncode is None:
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        process.kill()
-        process.wait(10)
 
 
 def _last_write(lake: Path, tops: tuple[str, ...]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import orjson
 from cryptofeed import FeedHandler
-from cryptofeed.connection import AsyncConnection, RestEndpoint, Routes, WSAsyncConn, WebsocketEndpoint
+from cryptofeed.connection import AsyncConnection, RestEndpoint, Routes, WebsocketEndpoint, WSAsyncConn
 from cryptofeed.defines import TICKER, TRADES
 from cryptofeed.exchanges import Binance
 from work import Latency, Work, arguments
@@ -42,7 +42,7 @@ async def count(event, receipt_timestamp):
 
 
 async def age(trade, receipt_timestamp):
-    work.trade(trade.timestamp * 1e6)
+    work.trade(trade.timestamp * 1e3)  # it takes them for milliseconds, and is sent microseconds here
 
 
 callbacks = {

@@ -1,13 +1,11 @@
 # mypy: ignore-errors
 """python-binance: the BinanceSocketManager's multiplex socket, read in a loop, as its pages show.
 
-Its queue holds 100 messages by default and it breaks off at the first burst, so it is given one without a bound. It uses
-orjson where that is installed: it is. uvloop as the loop costs nothing and is taken.
+Its queue holds 100 messages by default and it breaks off at the first burst, so it is given one without a bound. It
+uses orjson where that is installed: it is. uvloop as the loop costs nothing and is taken.
 """
 
 from __future__ import annotations
-
-import asyncio
 
 import orjson
 import uvloop

@@ -48,8 +48,8 @@ def normalise(data, newest):
     if data.get("e") == "trade":
         return {
             "symbol": data["s"], "ts_event": data["T"], "ts_recv": int(time.time() * 1000), "price": float(data["p"]),
-            "qty": float(data["q"]), "side": "sell" if data["m"] else "buy", "bid": None, "ask": None, "stream": "trade",
-            "trade_id": data["t"],
+            "qty": float(data["q"]), "side": "sell" if data["m"] else "buy", "bid": None, "ask": None,
+            "stream": "trade", "trade_id": data["t"],
         }  # fmt: skip
     return {
         "symbol": data["s"], "ts_event": newest, "ts_recv": int(time.time() * 1000), "price": None, "qty": None,
