@@ -8,6 +8,7 @@ import random
 import statistics
 import time
 
+import msgspec
 import psutil
 
 from bench.chaos.mesh import STAGES, Mesh, wait_for
@@ -15,12 +16,22 @@ from bench.chaos.run import Run, report, say, spread
 from shared.paths import SECOND
 
 
+class Killed(msgspec.Struct):
+    """One stage's death: seconds until it ran again and until it had passed the moment of its death, both without the
+    wait before its restart, which grows with the deaths.
+    """
+
+    stage: str
+    back: float
+    level: float
+    waited: float
+
+
 def kill(options: argparse.Namespace) -> int:
     """SIGKILL of any stage, two at once, all, or the supervisor, at random moments under load."""
     with Run(options) as run:
         run.begin()
-        back: list[float] = []
-        level: list[float] = []
+        deaths: list[Killed] = []
         is_slow = False
         killed = dict.fromkeys((*STAGES, "supervisor"), 0)
         done = 0
@@ -31,14 +42,18 @@ def kill(options: argparse.Namespace) -> int:
             for name in names:
                 killed[name] += 1
                 done += 1
-            times = _kill(run.mesh, names)
-            back += times[0]
-            level += times[1]
-            is_slow = times[2] > 3
+            found = _kill(run.mesh, names)
+            deaths += found
+            is_slow = any(death.waited > 3 for death in found)
             if done % 20 < len(names):
                 say(f"  {done} of {options.kills} kills")
         run.figures |= {"kills": done, **{f"killed_{name}": n for name, n in killed.items()}}
-        run.figures |= {"back": spread(back), "level": spread(level)}  # without the supervisor's own wait
+        for name in STAGES:
+            level = [death.level for death in deaths if death.stage == name]
+            run.figures[f"{name}_level"] = spread(level)
+        run.figures["back"] = spread([death.back for death in deaths])
+        run.figures["level"] = spread([death.level for death in deaths])
+        run.figures["waited"] = spread([death.waited for death in deaths])
         run.settled()
         return report("kill", run.verdict())
 
@@ -54,17 +69,15 @@ def _victims(chance: random.Random) -> list[str]:
     return [chance.choice(STAGES)]
 
 
-def _kill(mesh: Mesh, names: list[str]) -> tuple[list[float], list[float], float]:
-    """Kills, and waits until all is back. Seconds until each runs again and until it has passed that moment, both
-    without the wait before a restart, which grows with the deaths; and the longest such wait.
-    """
+def _kill(mesh: Mesh, names: list[str]) -> list[Killed]:
+    """Kills, and waits until all is back and level."""
     if names == ["supervisor"]:
         assert mesh.supervisor is not None
         mesh.supervisor.kill()
         mesh.supervisor.wait(10)
         mesh.start()
         wait_for("a new supervisor", lambda: all(r["state"] == "running" for r in mesh.rows().values()))
-        return [], [], 0.0
+        return []
     before = {name: mesh.stage(name) for name in names}
     begun, moment = time.monotonic(), time.time_ns()
     for process in before.values():
@@ -75,9 +88,8 @@ def _kill(mesh: Mesh, names: list[str]) -> tuple[list[float], list[float], float
     back: dict[str, float] = {}
     level: dict[str, float] = {}
     waits: dict[str, float] = {}
-    moments = {
-        name: moment - (3 * SECOND if name == "parquet" else 0) for name in names
-    }  # bars close behind the events
+    # Bars close behind the events.
+    moments = {name: moment - (3 * SECOND if name == "parquet" else 0) for name in names}
 
     def is_over() -> bool:
         for name, row in mesh.rows().items():
@@ -91,8 +103,8 @@ def _kill(mesh: Mesh, names: list[str]) -> tuple[list[float], list[float], float
         return len(level) == len(names)
 
     wait_for(f"{', '.join(names)} back and level", is_over, 120)
-    net = [[seconds - waits.get(name, 0.0) for name, seconds in times.items()] for times in (back, level)]
-    return net[0], net[1], max(waits.values(), default=0.0)
+    waited = {name: waits.get(name, 0.0) for name in names}
+    return [Killed(name, back[name] - waited[name], level[name] - waited[name], waited[name]) for name in names]
 
 
 # --- a long time ---
