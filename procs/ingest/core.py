@@ -30,16 +30,15 @@ from procs.ingest.listing import Listing
 from procs.ingest.plans import Plans
 from procs.ingest.reads import Read
 from procs.ingest.recorder import Recorder
+from procs.ingest.space import Space
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
 from shared import checkpoint
-from shared.edges import say_cut_loose
 from shared.events import AggTrade, Batch, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import LONGEST_PAUSE_S, Answer, Limited, RestError
-from shared.room import RECEIVING, Room
 from shared.venues import KLINE, Adapter, Control, OwnBar
 from shared.wire import Lane, Publisher
 
@@ -97,8 +96,7 @@ class Ingest:
         self._connected: set[str] = set()
         self._synced = self._looked = self._slowly = 0
         self._parted: int | None = None
-        self._full = False
-        self._room = Room(RECEIVING)
+        self._space = Space(writer, disk, config.journal_max_bytes)
         self._ending: int | None = None
         self._draining = False
 
@@ -391,21 +389,9 @@ class Ingest:
             self.feed("suspended", [], {"asleep_ms": asleep // MS}, ts=self.recorder.ts)  # when it began
 
     def _watch_space(self) -> None:
-        """Stops receiving while the journal is full or the disk nearly so; what is not archived is never deleted."""
-        writer, most = self.recorder.writer, self._config.journal_max_bytes
-        before = set(writer.cut_loose)
-        writer.trim()
-        say_cut_loose(writer.cut_loose - before)
-        held = writer.held_bytes
-        if held > most // 2 and not self._full:
-            logger.error(f"the journal holds {held >> 20} MB of at most {most >> 20}: its consumers are behind")
-        self._full = held > most // 2
-        short = self._room.look(*self._disk.free())
-        why = ""
-        if held >= most or (self.paused == "journal full" and held > most * 3 // 4):
-            why = "journal full"
-        elif short:
-            why = "disk full"
+        """Stops receiving while there is no room."""
+        self._space.turn()
+        why = self._space.why
         if why and not self.paused:
             logger.error(f"{why}: receiving pauses until there is room; trades are fetched afterwards, quotes are lost")
             self._actions += self.links.stop()
@@ -452,10 +438,8 @@ class Ingest:
     @property
     def note(self) -> str:
         """One line for people."""
-        if self.paused:
-            return self.paused
-        if self._full:
-            return "journal more than half full"
+        if self._space.note:
+            return self._space.note
         asker = self.healer.asker
         if not self.links.is_connected and self.links.problem and not asker.is_blocked:
             return f"{self.links.problem}: {TRYING_ON}"
