@@ -36,8 +36,9 @@ MOST: Final = 4096
 class Bulk:
     """The columns' way into a source."""
 
-    def __init__(self, intake: Intake, reader: ColumnReader, books: dict[str, Book]) -> None:
+    def __init__(self, intake: Intake, reader: ColumnReader, books: dict[str, Book], replay: bool) -> None:
         self._intake = intake
+        self._replay = replay
         self._reader = reader
         self._books = [books[symbol] for symbol in reader.symbols]
 
@@ -75,15 +76,19 @@ class Bulk:
         part = slice(start, behind)
         is_quote = rows.kinds[part] == QUOTE
         latest = np.where(is_quote, 0, np.maximum(rows.ts[part], rows.ts_sent[part]))
-        if not self._is_believable(link, latest[~is_quote], reads[0].mono):
-            return False
         read_of = np.searchsorted(bounds, np.arange(start, behind), side="right")
-        estimates = self._heed(link.high, reads, latest, read_of)
         high = np.maximum(np.maximum.accumulate(latest), link.high)
-        ts = np.where(is_quote, np.maximum(estimates, high), rows.ts[part])
-        link.high, link.implausible = int(high[-1]), 0
-        if not is_quote.all():
-            link.last = int(latest[~is_quote][-1])
+        if self._replay:
+            ts = np.where(is_quote, high, rows.ts[part])
+        else:
+            trades = latest[~is_quote]
+            if not self._is_believable(link, trades, reads[0].mono):
+                return False
+            estimates = self._heed(link.high, reads, latest, read_of)
+            ts = np.where(is_quote, np.maximum(estimates, high), rows.ts[part])
+            if len(trades):
+                link.last, link.implausible = int(trades[-1]), 0
+        link.high = int(high[-1])
         symbol, ids = rows.symbol[part], rows.ids[part]
         is_new = self._are_new(symbol, ids, ts, is_quote, reads[-1].mono)
         self._intake.counters["events_in"] += behind - start
@@ -141,7 +146,8 @@ class Bulk:
         book.quoted = mono
         if not is_unusual and book.take_quotes(ids.tolist()):
             return True
-        return np.array([book.is_new_quote(one) for one in ids.tolist()], np.bool_)
+        is_new, is_old = book.is_new_quote, book.is_old_quote
+        return np.array([is_new(one) and not (self._replay and is_old(one)) for one in ids.tolist()], np.bool_)
 
     def _give(self, rows: Rows, places: Places, ts: Ints, recv: Ints) -> None:
         for at in range(0, len(places), MOST):

@@ -43,7 +43,7 @@ class Intake:
         self.recorder = ingest.recorder
         self._venue = venue
         self._bulk: Bulk | None = None
-        self._has_columns = not config.replay
+        self._has_columns = True
         self.busy = BUSY
         self._stalled_at = self._stalled_until = 0
         self.controls: list[tuple[Link, Control]] = []
@@ -80,7 +80,8 @@ class Intake:
 
     def _bulk_for(self, link: Link) -> Bulk | None:
         """The columns' way, once it is needed; not for a connection whose beginnings are still to be seen."""
-        if link.early or link.unseen or not self.time.known or not self._has_columns:
+        is_timed = link.high > 0 if self._replay else self.time.known
+        if link.early or link.unseen or not is_timed or not self._has_columns:
             return None
         if self._bulk is None:
             reader = self._venue.columns()
@@ -89,7 +90,7 @@ class Intake:
             else:
                 from procs.ingest.bulk import Bulk
 
-                self._bulk = Bulk(self, reader, self._books)
+                self._bulk = Bulk(self, reader, self._books, self._replay)
         return self._bulk
 
     def notice(self, mono: int) -> None:

@@ -56,7 +56,7 @@ class Book:
 
     def take_quotes(self, update_ids: list[int]) -> bool:
         """Takes rising update ids that are all beyond those known; False, having done nothing, where they are not."""
-        if not self._span or update_ids[0] <= self._span[1]:
+        if not self._span or update_ids[0] <= max(self._span[1], self._played.highest or 0):
             return False
         self._span[1] = update_ids[-1]
         self._young.update(update_ids[-RECENT:])

@@ -137,17 +137,20 @@ def test_every_changed_byte_outside_the_numbers_is_left_to_the_single_parser() -
 class Scene:
     """An ingest with two connections and no REST."""
 
-    def __init__(self, root: Path, busy: int) -> None:
+    def __init__(self, root: Path, busy: int, replay: bool = False) -> None:
         self.disk = Files(root)
         core: list[Ingest] = []
         writer = Writer(self.disk, FOLDER, lambda: core[0].state())
-        config = Config(venue="binance", symbols=SYMBOLS, ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1")
+        urls = {"ws_url": "ws://127.0.0.1:1", "rest_url": "http://127.0.0.1:1"}
+        config = Config(venue="binance", symbols=SYMBOLS, replay=replay, **urls)
         self.core = Ingest(config, Venue(SYMBOLS, config.kinds), writer, self.disk)
         core.append(self.core)
         self.core.intake.busy = 10**9
         self.core.open(NOW, 1000 * SECOND)
         self.mono = 1000 * SECOND
         self.link = 0
+        self.core.healer.venue_ts = NOW
+        self.core.healer.has_time = True
         while not self.link:
             self.mono += SECOND
             wishes = self.core.turn(NOW + self.mono, self.mono)
@@ -199,11 +202,11 @@ def histories(draw: st.DrawFn) -> list[list[tuple[int, list[bytes]]]]:
     return takes
 
 
-@pytest.mark.parametrize("is_measured", [True, False])
+@pytest.mark.parametrize("source", ["measured", "unmeasured", "recording", "recording heard before"])
 @settings(max_examples=60, deadline=None)
 @given(takes=histories())
 def test_what_is_taken_at_once_is_what_is_taken_one_by_one(
-    takes: list[list[tuple[int, list[bytes]]]], is_measured: bool
+    takes: list[list[tuple[int, list[bytes]]]], source: str
 ) -> None:
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -212,9 +215,13 @@ def test_what_is_taken_at_once_is_what_is_taken_one_by_one(
     ):
         patch.setattr(bulk, "LEAST", 0)
         patch.setattr(bulk, "MOST", 7)
-        at_once, single = Scene(Path(one), 1), Scene(Path(two), 10**9)
+        replay = source.startswith("recording")
+        at_once, single = Scene(Path(one), 1, replay), Scene(Path(two), 10**9, replay)
         for scene in (at_once, single):
-            if is_measured:
+            if "before" in source:
+                for book in scene.core.books.values():
+                    book.restore(book.state() | {"played": [[101, 104], [109, 112]]})
+            if source == "measured":
                 scene.core.time.measure(NOW + 5_000_000, scene.mono - 1000, scene.mono)
             for reads in takes:
                 scene.hear(reads)
