@@ -16,7 +16,7 @@ from loguru import logger
 from shared import archive, paths
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
-from shared.events import AggTrade, Batch, Event, Feed, Quote, Trade
+from shared.events import AggTrade, Batch, Columns, Event, Feed, Quote, Trade
 from shared.ids import Ids
 from shared.lines import line
 from shared.quarantine import set_aside
@@ -62,11 +62,17 @@ class _Open:
         """Of its bytes; None where nobody knows."""
         self.known: set[str] | None = None
         """Lines that stand on disk already, where that is in doubt."""
-        self.lines: list[str] = []
+        self.lines: list[bytes] = []
+        """One or many in each."""
         self.waiting = 0
+        """How many bytes they are."""
         self.unsynced = False
         self.fresh = True
         """Its name is not durable yet."""
+
+    def add(self, data: bytes) -> None:
+        self.lines.append(data)
+        self.waiting += len(data)
 
 
 class Archiver:
@@ -197,21 +203,45 @@ class Archiver:
     # --- records in, lines out ---
 
     def handle(self, batch: Batch) -> Iterable[Batch]:
-        for event in batch.events:
-            key = _folder_key(event)
-            start = event.ts - event.ts % self._every  # type: ignore[union-attr]
-            entry = self._open.get((key, start)) or self._begin(key, start, batch.first)
-            text = line(event)
-            if not self._is_doubtful or self._is_news(entry, text):
-                entry.lines.append(text)
-                entry.waiting += len(text)
-            if entry.waiting > BUFFER_BYTES:
-                self._write(entry)
-            self._note(event)
-            self._ended = isinstance(event, Feed) and event.kind == "ended"
-        self.counters["lines"] += len(batch.events)
+        events = batch.events
+        if not isinstance(events, Columns) or not self._take_columns(events, batch.first):
+            for event in events:
+                self._take(event, batch.first)
+        self.counters["lines"] += len(events)
         self._position, self._ts = batch.last, batch.ts
         return ()
+
+    def _take(self, event: Event, first: int) -> None:
+        entry = self._entry(_folder_key(event), event.ts - event.ts % self._every, first)  # type: ignore[union-attr]
+        text = line(event)
+        if not self._is_doubtful or self._is_news(entry, text):
+            entry.add(text.encode("utf-8", "surrogatepass"))
+        if entry.waiting > BUFFER_BYTES:
+            self._write(entry)
+        self._note(event)
+        self._ended = isinstance(event, Feed) and event.kind == "ended"
+
+    def _take_columns(self, columns: Columns, first: int) -> bool:
+        """The same for all of these events at once. False where nothing was taken, for they must come singly."""
+        if self._is_doubtful:
+            return False
+        from shared import linecolumns  # and with it numpy: only where there is so much
+
+        groups = linecolumns.groups(columns, self._every)
+        if groups is None:
+            return False
+        for group in groups:
+            entry = self._entry(group.symbol, group.start, first)
+            entry.add(group.data)
+            if entry.waiting > BUFFER_BYTES:
+                self._write(entry)
+        for symbol, lowest, highest in linecolumns.trade_runs(columns):
+            _of(self._ids, symbol).add_range(lowest, highest)
+        self._ended = self._ended and not groups
+        return True
+
+    def _entry(self, key: str, start: int, first: int) -> _Open:
+        return self._open.get((key, start)) or self._begin(key, start, first)
 
     def _note(self, event: Event) -> None:
         """The ids now held: from them ingest knows what is missing where its own journal is lost."""
@@ -257,7 +287,7 @@ class Archiver:
 
     def _write(self, entry: _Open, durably: bool = False) -> None:
         """Appends what waits."""
-        data = "".join(entry.lines).encode("utf-8", "surrogatepass")
+        data = b"".join(entry.lines)
         appender = self._disk.appender(entry.path)
         try:
             appender.write(data)

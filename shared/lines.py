@@ -14,7 +14,7 @@ _json = msgspec.json.Encoder().encode
 _quoted: dict[str, str] = {}
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
     """A JSON string; remembered, for a few hundred symbols are written millions of times."""
     found = _quoted.get(value)
     if found is None:
@@ -34,9 +34,9 @@ def _optional(value: int | None) -> str:
 
 
 def _trade(e: Trade) -> str:
-    kind = f',"trade_type":{_text(e.trade_type)}' if e.trade_type is not None else ""
+    kind = f',"trade_type":{quoted(e.trade_type)}' if e.trade_type is not None else ""
     return (
-        f'{{"symbol":{_text(e.symbol)},"ts_event":{e.ts_event},"ts_recv":{e.ts_recv},"price":{_number(e.price)},"qty":{_number(e.qty)},'
+        f'{{"symbol":{quoted(e.symbol)},"ts_event":{e.ts_event},"ts_recv":{e.ts_recv},"price":{_number(e.price)},"qty":{_number(e.qty)},'
         f'"side":"{e.side}","bid":null,"ask":null,"stream":"trade","ts":{e.ts},"ts_sent":{_optional(e.ts_sent)},'
         f'"trade_id":{e.trade_id},"source":"{e.source}"{kind}}}\n'
     )
@@ -44,7 +44,7 @@ def _trade(e: Trade) -> str:
 
 def _agg_trade(e: AggTrade) -> str:
     return (
-        f'{{"symbol":{_text(e.symbol)},"ts_event":{e.ts_event},"ts_recv":{e.ts_recv},"price":{_number(e.price)},"qty":{_number(e.qty)},'
+        f'{{"symbol":{quoted(e.symbol)},"ts_event":{e.ts_event},"ts_recv":{e.ts_recv},"price":{_number(e.price)},"qty":{_number(e.qty)},'
         f'"side":"{e.side}","bid":null,"ask":null,"stream":"aggTrade","ts":{e.ts},"ts_sent":{_optional(e.ts_sent)},"source":"{e.source}",'
         f'"agg_id":{e.agg_id},"first_trade_id":{e.first_trade_id},"last_trade_id":{e.last_trade_id}}}\n'
     )
@@ -53,7 +53,7 @@ def _agg_trade(e: AggTrade) -> str:
 def _quote(e: Quote) -> str:
     sent = f',"ts_sent":{e.ts_sent}' if e.ts_sent is not None else ""
     return (
-        f'{{"symbol":{_text(e.symbol)},"ts_event":{_optional(e.ts_event)},"ts_recv":{e.ts_recv},"price":null,"qty":null,"side":null,'
+        f'{{"symbol":{quoted(e.symbol)},"ts_event":{_optional(e.ts_event)},"ts_recv":{e.ts_recv},"price":null,"qty":null,"side":null,'
         f'"bid":{_number(e.bid)},"ask":{_number(e.ask)},"stream":"bookTicker","ts":{e.ts}{sent},"update_id":{e.update_id},'
         f'"bid_qty":{_number(e.bid_qty)},"ask_qty":{_number(e.ask_qty)}}}\n'
     )

@@ -1,0 +1,184 @@
+"""Lines made of columns are the lines of the same events, byte for byte; so are the files and what is remembered."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from procs.archiver import Archiver, Config
+from shared import linecolumns, paths
+from shared.events import BUY, QUOTE, SELL, Batch, Columns
+from shared.files import Files
+from shared.ids import Ids
+from shared.lines import line
+from shared.runner import Context
+from tests.columns import columns_of
+
+MIDNIGHT = paths.day_start("2025-10-21")
+MINUTE, MOST = paths.MINUTE, 2**63 - 1
+NAMES = [
+    "SOLUSDT",
+    "BTCUSDT",
+    "1000SATSUSDT",
+    'A"B',
+    "A\\\n",
+    "币安人生USDT",
+    "\x1b[2J",
+    "",
+    "7000000000000000100",
+    "7000000000000000100.0",
+]
+LONG = "A" * 300
+
+edges = sorted({n for k in range(19) for n in (10**k - 1, 10**k, 10**k + 1)} | {99, MOST - 1, MOST})
+numbers = st.sampled_from(edges) | st.integers(0, 10**13) | st.integers(0, MOST)
+times = st.integers(MIDNIGHT - 2 * MINUTE, MIDNIGHT + 2 * MINUTE) | st.sampled_from(
+    [MIDNIGHT - 1, MIDNIGHT, 10**18, MOST]
+)
+any_times = numbers
+names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True)
+
+
+def int64(values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}q", *values)
+
+
+@st.composite
+def columns(
+    draw: Callable[..., object],
+    times: st.SearchStrategy[int] = times,
+    most: int = 30,
+    names: st.SearchStrategy[list[str]] = names,
+) -> Columns:
+    def some(what: st.SearchStrategy[int], count: int) -> list[int]:
+        return draw(st.lists(what, min_size=count, max_size=count))  # type: ignore[return-value]
+
+    symbols: list[str] = draw(names)  # type: ignore[assignment]
+    kinds: list[int] = draw(st.lists(st.sampled_from([BUY, SELL, QUOTE]), max_size=most))  # type: ignore[assignment]
+    count, quotes = len(kinds), kinds.count(QUOTE)
+    ids = numbers | st.integers(1000, 1010)
+    return Columns(
+        symbols,
+        draw(st.integers(1, 18)),  # type: ignore[arg-type]
+        bytes(kinds),
+        struct.pack(f"<{count}H", *some(st.integers(0, len(symbols) - 1), count)),
+        *(int64(some(what, count)) for what in (times, times, ids, numbers, numbers)),
+        *(int64(some(numbers, quotes)) for _ in range(2)),
+        int64(some(times, count - quotes)),
+    )
+
+
+def expected(columns: Columns, every: int) -> list[tuple[str, int, str]]:
+    found: dict[tuple[str, int], str] = {}
+    for event in columns:
+        key = event.symbol, event.ts - event.ts % every
+        found[key] = found.get(key, "") + line(event)
+    return [(*key, text) for key, text in found.items()]
+
+
+def found(columns: Columns, every: int, most: int) -> list[tuple[str, int, str]] | None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linecolumns, "MOST_ROWS", most)
+        groups = linecolumns.groups(columns, every)
+    return None if groups is None else [(symbol, start, data.decode()) for symbol, start, data in groups]
+
+
+intervals = st.sampled_from([paths.SECOND, MINUTE, paths.HOUR])
+mosts = st.sampled_from([1, 2, 7, 8192])
+
+
+@settings(max_examples=200)
+@given(columns(), intervals, mosts)
+def test_lines_made_of_columns_are_those_of_the_single_events(columns: Columns, every: int, most: int) -> None:
+    assert found(columns, every, most) == expected(columns, every)
+
+
+@settings(max_examples=100)
+@given(columns(times=any_times) | columns(names=st.permutations([*NAMES, LONG])), intervals, mosts)
+def test_times_and_symbols_of_any_length_are_right_or_left_to_the_plain_way(
+    columns: Columns, every: int, most: int
+) -> None:
+    assert found(columns, every, most) in (None, expected(columns, every))
+
+
+@pytest.mark.parametrize("digits", range(1, 19))
+def test_every_length_of_a_number_stands_beside_every_other(digits: int) -> None:
+    count = len(edges)
+    ids, shifted = int64(edges), int64(edges[7:] + edges[:7])
+    for kind in (BUY, SELL, QUOTE):
+        quotes = b"" if kind != QUOTE else shifted
+        one = Columns(
+            NAMES, digits, bytes((kind,)) * count, struct.pack(f"<{count}H", *(at % len(NAMES) for at in range(count))),
+            int64([MIDNIGHT] * count), int64(edges), ids, ids, shifted, quotes, quotes,
+            b"" if kind == QUOTE else int64([MIDNIGHT] * count),
+        )  # fmt: skip
+        assert found(one, MINUTE, 8192) == expected(one, MINUTE)
+
+
+@given(columns())
+def test_runs_of_trade_ids_are_all_trade_ids_in_the_order_of_their_symbols(columns: Columns) -> None:
+    single: dict[str, Ids] = {}
+    for event, kind in zip(columns, columns.kinds, strict=True):
+        if kind != QUOTE:
+            single.setdefault(event.symbol, Ids()).add(event.trade_id)  # type: ignore[union-attr]
+    runs: dict[str, Ids] = {}
+    for symbol, first, last in linecolumns.trade_runs(columns):
+        runs.setdefault(symbol, Ids()).add_range(first, last)
+    assert (runs, list(runs)) == (single, list(single))
+
+
+def kept(batches: Sequence[tuple[Columns, bool, bool]], as_columns: bool) -> tuple[dict[str, bytes], dict[str, int]]:
+    """Every file of an archiver that took these events, at every commit and at the end, and what it counted."""
+    with TemporaryDirectory() as folder:
+        disk, at, ts, files = Files(Path(folder)), 1, 0, {}
+
+        def started() -> Archiver:
+            stage = Archiver(Context("archive", "binance", "binance", disk), Config(rotate_every_s=60))
+            stage.open()
+            return stage
+
+        stage = started()
+        for number, (columns, is_again, is_plain) in enumerate(batches):
+            ts = max([ts, *(event.ts for event in columns)])
+            batch = Batch(at, ts, columns if as_columns and not is_plain else list(columns))
+            assert list(stage.handle(batch)) == []
+            at = batch.last + 1
+            if is_again:
+                stage.commit()
+                files |= {f"{number}: {path}": data for path, data in contents(folder).items()}
+                stage = started()
+        stage.commit(final=True)
+        counters = {name: count for name, count in stage.counters.items() if name != "redone"}
+        return files | contents(folder), counters
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    found = Path(folder).rglob("*")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found if path.is_file()}
+
+
+archived = st.lists(st.tuples(columns(most=12), st.booleans(), st.booleans()), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(archived)
+def test_columns_leave_the_files_and_the_checkpoint_of_the_single_events(
+    batches: list[tuple[Columns, bool, bool]],
+) -> None:
+    batches = [(columns, again, plain) for columns, again, plain in batches if "" not in columns.symbols]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda fd: None)
+        assert kept(batches, as_columns=True) == kept(batches, as_columns=False)
+
+
+@example(columns_of([]))
+@given(columns(most=5))
+def test_columns_of_the_events_of_columns_are_the_same(columns: Columns) -> None:
+    events = list(columns)
+    assert list(columns_of(events, columns.digits)) == events
