@@ -3,7 +3,8 @@
 Healing asks for the newest missing ids first, a page at a time, one request a symbol. On spot a page is trades by id.
 Where raw history is not to be had (futures), the newest trades are tried, then aggregates that lie wholly inside the
 gap: one that reaches into what is held would be counted twice or not at all. Ids that consecutive aggregates leave out
-never were trades of the book.
+never were trades of the book. Where hundreds of spot symbols lack a few trades each, aggregates of a single trade are
+taken as the trades they are, for they cost less.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ CLOCK_NS: Final = 60 * SECOND
 """A clock further off is worth a word."""
 DAILY_IDS: Final = 100_000
 """So many ids of days before yesterday are left to the venue's daily archive: they cost a minute's weight by REST."""
+MANY_PAGES: Final = 40
+"""From so many answers that are still to come, what costs less is tried first …"""
+FEW_IDS: Final = 50
+"""… where no more ids than these are missing."""
+SLACK_NS: Final = 2 * SECOND
 WORTH_SAYING: Final = 20
 """Pages from which people are told how long healing will take."""
 
@@ -211,6 +217,10 @@ class Healer:
         if kind == "agg_trade":
             request = self._venue.ask_aggregates(symbol, first, None, None)
             self._fetch(book, kind, gap, request, partial(self._aggregates_by_id, book, tracker, page))
+        elif history is not None and self._may_be_cheap(gap, first, last):
+            span = max(0, gap.start - SLACK_NS), gap.end + SLACK_NS
+            request = self._venue.ask_aggregates(symbol, None, *span)
+            self._fetch(book, kind, gap, request, partial(self._singles, book, tracker, gap))
         elif history is not None:
             self._fetch(book, kind, gap, history, partial(self._history, book, tracker, page))
         elif recent is not None and "recent" not in gap.exhausted:
@@ -221,6 +231,19 @@ class Healer:
             self._fetch(book, kind, gap, request, partial(self._aggregates_by_time, book, tracker, gap, end))
         else:
             self._tried(book, kind, tracker, gap.first, gap.last, "no REST endpoint serves them any more")
+
+    def _may_be_cheap(self, gap: Gap, first: int, last: int) -> bool:
+        """Whether to try aggregates first: for a sixth of a page's weight they hold what was traded one by one. That
+        pays where many symbols lack a little.
+        """
+        many = self._work[0] >= MANY_PAGES and "singles" not in gap.exhausted
+        return many and last - first < FEW_IDS and gap.start > 0 and gap.end - gap.start <= SPAN_NS
+
+    def _singles(self, book: Book, tracker: Tracker, gap: Gap, answer: Answer) -> None:
+        """An aggregate of one trade is that trade. What is still missing has a page of its own."""
+        gap.exhausted |= {"singles"}
+        rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
+        self._take_trades(book, tracker, [_trade(row) for row in rows if row.first_trade_id == row.last_trade_id])
 
     def _fetch(self, book: Book, kind: str, gap: Gap, request: Request, handler: Callable[[Answer], None]) -> None:
         key = (book.symbol, kind)
@@ -240,6 +263,9 @@ class Healer:
             self._healing.discard(key)
             gap.next_mono = max(self.asker.until, self._ingest.mono + SECOND)
             if not isinstance(error, Refused):
+                return
+            if "aggTrades" in request.path and kind == "trade" and not self._venue.ids_have_holes:
+                gap.exhausted |= {"singles"}  # it was only the cheaper way
                 return
             if "historicalTrades" in request.path and error.status in (404, 401) and not self._no_history:
                 self._no_history = True
@@ -413,3 +439,9 @@ class Healer:
         """Whether something is still asked for or missing."""
         waiting = any(not t.is_quiet for book in self._ingest.books.values() for t in book.trackers.values())
         return bool(self.asker.is_busy or self.probes.is_busy or waiting)
+
+
+def _trade(one: AggTrade) -> Trade:
+    """The only trade of an aggregate."""
+    of = one.symbol, one.ts, one.ts_event, one.ts_sent, one.ts_recv, one.price, one.qty, one.side
+    return Trade(*of, one.first_trade_id, one.source)

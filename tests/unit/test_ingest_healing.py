@@ -392,3 +392,70 @@ def test_ids_that_consecutive_aggregates_leave_out_never_were_trades(tmp_path: P
     assert desk.ingest.totals()["void_ids"] == 5
     assert desk.ingest.totals()["unhealable_ids"] == 0
     assert 1005 in ids(desk), "that one was missing, and is healed"
+
+
+# --- many symbols that lack a little ---
+
+
+def lacking(folder: Path, count: int, each: int) -> Desk:
+    """Connected, and of so many symbols that many trades were missed."""
+    symbols = [f"S{number}USDT" for number in range(count)]
+    desk = Desk(folder, symbols=symbols, streams=["trade"])
+    desk.market.known = symbols
+    desk.run(0.2)
+    for symbol in symbols:
+        desk.bring(*desk.market.trade(symbol))
+        desk.market.trade(symbol, each)
+    desk.answer_rest = False
+    desk.run(1)
+    for symbol in symbols:
+        desk.bring(*desk.market.trade(symbol))
+    desk.run(3)
+    desk.kill()
+    desk.answer_rest = True
+    return desk
+
+
+def test_what_hundreds_of_symbols_lack_is_healed_by_aggregates_of_one_trade_for_little_weight(tmp_path: Path) -> None:
+    desk = lacking(tmp_path, 150, 3)
+    desk.run(40)
+    assert all(book.trades.held.intervals == [[1000, 1004]] for book in desk.ingest.books.values())
+    assert len(desk.asked("historicalTrades")) <= 40, "the last few by pages"
+    one = {trade.trade_id: trade for trade in desk.trades if trade.symbol == "S7USDT"}
+    assert sorted(one) == [1000, 1001, 1002, 1003, 1004]
+    (ts,) = {ts for number, ts in desk.market.trades["S7USDT"] if number == 1002}
+    found = one[1002]
+    assert (found.ts, found.ts_event, found.ts_sent, found.source) == (
+        ts // 1000 * 1000,
+        ts // 1000 * 1000,
+        None,
+        "rest",
+    )
+    assert (found.price, found.qty, found.side) == ("1.5", "2.0", "sell")
+    assert len(desk.aggregates) == 0
+    assert desk.feed("unhealable") == []
+
+
+def test_aggregates_of_several_trades_heal_none_of_them_and_a_page_does(tmp_path: Path) -> None:
+    desk = lacking(tmp_path, 150, 3)
+    plain = desk.market._aggTrades
+
+    def joined(params: dict[str, str]) -> Any:
+        rows = [row for row in plain(params) if row["f"] in (1000, 1001, 1004)]
+        return [{**row, "l": 1003, "q": "6.0"} if row["f"] == 1001 else row for row in rows]
+
+    desk.market._aggTrades = joined  # type: ignore[method-assign]
+    desk.run(40)
+    assert all(book.trades.held.intervals == [[1000, 1004]] for book in desk.ingest.books.values())
+    assert {trade.qty for trade in desk.trades} == {"2.0"}
+    assert len(desk.trades) == 150 * 5, "each once"
+    assert len(desk.asked("historicalTrades")) == 150
+
+
+def test_a_few_symbols_are_healed_by_pages_alone(tmp_path: Path) -> None:
+    desk = lacking(tmp_path, 20, 3)
+    before = len(desk.asked("aggTrades"))
+    desk.run(20)
+    assert all(book.trades.held.intervals == [[1000, 1004]] for book in desk.ingest.books.values())
+    assert len(desk.asked("historicalTrades")) == 20
+    assert all("startTime" not in dict(request.params) for request in desk.asked("aggTrades")[before:])
