@@ -64,13 +64,18 @@ def columns(
     count, quotes = len(kinds), kinds.count(QUOTE)
     ids = numbers | st.integers(1000, 1010)
     return Columns(
-        symbols,
-        draw(st.integers(1, 18)),  # type: ignore[arg-type]
-        bytes(kinds),
-        struct.pack(f"<{count}H", *some(st.integers(0, len(symbols) - 1), count)),
-        *(int64(some(what, count)) for what in (times, times, ids, numbers, numbers)),
-        *(int64(some(numbers, quotes)) for _ in range(2)),
-        int64(some(times, count - quotes)),
+        symbols=symbols,
+        digits=draw(st.integers(1, 18)),  # type: ignore[arg-type]
+        kinds=bytes(kinds),
+        symbol=struct.pack(f"<{count}H", *some(st.integers(0, len(symbols) - 1), count)),
+        ts=int64(some(times, count)),
+        ts_recv=int64(some(times, count)),
+        ids=int64(some(ids, count)),
+        price=int64(some(numbers, count)),
+        qty=int64(some(numbers, count)),
+        ask=int64(some(numbers, quotes)),
+        ask_qty=int64(some(numbers, quotes)),
+        ts_sent=int64(some(times, count - quotes)),
     )
 
 
@@ -136,7 +141,8 @@ def test_runs_of_trade_ids_are_all_trade_ids_in_the_order_of_their_symbols(colum
 def kept(batches: Sequence[tuple[Columns, bool, bool]], as_columns: bool) -> tuple[dict[str, bytes], dict[str, int]]:
     """Every file of an archiver that took these events, at every commit and at the end, and what it counted."""
     with TemporaryDirectory() as folder:
-        disk, at, ts, files = Files(Path(folder)), 1, 0, {}
+        disk, at, ts = Files(Path(folder)), 1, 0
+        files: dict[str, bytes] = {}
 
         def started() -> Archiver:
             stage = Archiver(Context("archive", "binance", "binance", disk), Config(rotate_every_s=60))
