@@ -15,7 +15,7 @@ from procs.ingest.symbols import Book
 from shared import paths
 from shared.files import Files
 from shared.paths import DAY
-from shared.rest import Limited, Unreachable
+from shared.rest import Limited, Refused, Unreachable
 from tests.fixtures.desk import START, Desk, S
 from tests.unit.test_ingest import ids, ready
 
@@ -450,6 +450,14 @@ def test_aggregates_of_several_trades_heal_none_of_them_and_a_page_does(tmp_path
     assert {trade.qty for trade in desk.trades} == {"2.0"}
     assert len(desk.trades) == 150 * 5, "each once"
     assert len(desk.asked("historicalTrades")) == 150
+
+
+def test_where_the_cheaper_way_is_refused_the_page_is_asked_for(tmp_path: Path) -> None:
+    desk = lacking(tmp_path, 60, 2)
+    desk.market.refuse = {"aggTrades": Refused("HTTP 400: no", 400)}
+    desk.run(40)
+    assert all(book.trades.held.intervals == [[1000, 1003]] for book in desk.ingest.books.values())
+    assert desk.feed("unhealable") == []
 
 
 def test_a_few_symbols_are_healed_by_pages_alone(tmp_path: Path) -> None:
