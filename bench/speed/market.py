@@ -16,8 +16,8 @@ Ints = npt.NDArray[np.int64]
 
 UNIT: Final = 10**8
 """Prices and quantities are whole numbers of this scale."""
-START_US: Final = 1_760_961_600_000_000
-"""2025-10-20 12:00:00 UTC: when the market's own time begins."""
+START_US: Final = 1_760_918_400_000_000
+"""2025-10-20 00:00:00 UTC: when the market's own time begins."""
 TRADES: Final = 0.25
 FIRST_ID: Final = 1_000_000
 _NAMES: Final = (
