@@ -30,12 +30,13 @@ from procs.ingest.listing import Listing
 from procs.ingest.plans import Plans
 from procs.ingest.reads import Read
 from procs.ingest.recorder import Recorder
+from procs.ingest.replay import replay
 from procs.ingest.space import Space
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
 from shared import checkpoint
-from shared.events import AggTrade, Batch, Feed, Quote, Trade
+from shared.events import AggTrade, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import LONGEST_PAUSE_S, Answer, Limited, RestError
@@ -110,7 +111,7 @@ class Ingest:
         if state is not None:
             self._restore(state)
         for batch in batches:
-            self._replay(batch)
+            replay(batch, self._known)
         self._adopt(writer.consumers)
         if batches:
             self.recorder.ts = max(self.recorder.ts, batches[-1].ts)
@@ -163,12 +164,6 @@ class Ingest:
             for symbol, intervals in found.get("agg_ids", {}).items():
                 if symbol in self.books:
                     self.books[symbol].aggregates.adopt(intervals, found.get("ts", 0))
-
-    def _replay(self, batch: Batch) -> None:
-        for event in batch.events:
-            symbols = event.symbols if isinstance(event, Feed) else [getattr(event, "symbol", "")]
-            for symbol in filter(None, symbols):
-                self._known(symbol).replay(event)
 
     def _heed_pause(self) -> None:
         """The venue may have asked the life before to leave it alone: asking on would earn a ban."""
