@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from loguru import logger
 
 from shared.files import TMP, Disk
+from shared.quarantine import set_aside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +94,7 @@ class Swap:
         intent = Intent(self._makes, sorted({*self._drops, *taken}))
         path = f"{HOME}/intent-{self._name}.json"
         _sync(self._disk, intent)
-        self._disk.write(path + TMP, msgspec.json.encode(intent))
+        self._disk.write(path + TMP, _packed(intent))
         self._disk.rename(path + TMP, path)
         self._disk.sync_dir(HOME)
         return _finish(self._disk, path, intent)
@@ -106,7 +108,26 @@ def recover(disk: Disk) -> None:
             disk.remove(path)
         elif name.startswith("intent-"):
             logger.info(f"finishing {name.removeprefix('intent-').removesuffix('.json')}, which was interrupted")
-            _finish(disk, path, msgspec.json.decode(disk.read(path), type=Intent))
+            intent = _unpacked(disk.read(path))
+            if intent is None:
+                set_aside(disk, path, "this intent cannot be read: what it hid is there as old_….tmp")
+            else:
+                _finish(disk, path, intent)
+
+
+def _packed(intent: Intent) -> bytes:
+    """With its checksum, twice: a byte that turns in a path would have another file removed."""
+    said = msgspec.json.encode(intent)
+    return b"%08x %s\n" % (zlib.crc32(said), said) * 2
+
+
+def _unpacked(data: bytes) -> Intent | None:
+    half = len(data) // 2
+    for one in (data[:half], data[half:]):
+        check, said = one[:8], one[9:-1]
+        if check == b"%08x" % zlib.crc32(said):
+            return msgspec.json.decode(said, type=Intent)
+    return None
 
 
 def sweep(disk: Disk, folder: str) -> None:
@@ -193,6 +214,7 @@ def _clean_up(disk: Disk, path: str, intent: Intent) -> None:
     except PermissionError:  # opened before it was renamed: no reader finds it any more, it goes next time
         logger.debug(f"{path}: an old file is still open")
         return
+    _sync(disk, intent)  # one that came back when no intent names it any more would stand in a later swap's way
     _forget(disk, path)
 
 

@@ -27,6 +27,7 @@ from shared.files import Files
 from shared.journal import HEADER, SEGMENT_BYTES, Reader, Writer, segment_path
 from shared.quarantine import keep, set_aside
 from shared.runner import Context
+from tests.fixtures.dying_disk import Died, DyingDisk
 from tests.fixtures.spied import Spied
 
 T0 = paths.day_start("2025-10-20") + 13 * paths.HOUR + 42 * paths.MINUTE
@@ -507,3 +508,44 @@ def test_an_intent_that_was_not_finished_when_it_was_written_is_nothing(tmp_path
     disk.told()
     recover(disk)
     assert disk.told() == ["remove journal/compactor/intent-day.json.tmp"]
+
+
+def interrupted(root: Path) -> Files:
+    """A swap that was killed when its intent had its name, and nothing else was done."""
+    disk = Files(root)
+    disk.write("raw/old", b"old")
+    disk.write("raw/other", b"other")
+    swap = Swap(DyingDisk(root, 5), "day")
+    swap.bytes("raw/all", b"new")
+    swap.drop("raw/old")
+    with pytest.raises(Died):
+        swap.commit()
+    assert disk.list("journal/compactor") == ["intent-day.json"]
+    return disk
+
+
+def test_whatever_byte_of_an_intent_turns_the_swap_is_finished_as_it_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # nothing loses power here
+    disk = interrupted(tmp_path)
+    data = disk.read("journal/compactor/intent-day.json")
+    for at in range(len(data)):
+        for bit in (1, 16):
+            disk.write("journal/compactor/intent-day.json", data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
+            disk.write("raw/old", b"old")
+            disk.remove("raw/all")
+            disk.write("raw/new_all.tmp", b"new")
+            recover(disk)
+            assert disk.list("raw") == ["all", "other"] and disk.list("journal/compactor") == [], at
+
+
+def test_an_intent_that_says_nothing_certain_is_set_aside_and_ends_nobody(tmp_path: Path) -> None:
+    disk = interrupted(tmp_path)
+    data = disk.read("journal/compactor/intent-day.json")
+    disk.write("journal/compactor/intent-day.json", data.replace(b"raw/old", b"raw/oth"))
+    recover(disk)
+    assert disk.list("raw") == ["new_all.tmp", "old", "other"] and disk.list("journal/compactor") == []
+    assert disk.list("quarantine") == [
+        "journal.compactor.intent-day.json", "journal.compactor.intent-day.json.why"
+    ]  # fmt: skip
