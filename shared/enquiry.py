@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from shared.rest import Rest, RestError
+from shared.rest import Refused, Rest, RestError
 from shared.topology import Pipeline, venue_of
-from shared.venues import Adapter, Request, load, names
+from shared.venues import Adapter, Reject, Request, load, names
 
 SHARE = 0.1
 """Of the weight a minute that the venue allows: the rest is for those who record and heal."""
@@ -26,6 +26,7 @@ class Enquiry:
         self.venue = venue
         self._asked = asked
         self._silent = ""
+        self._has_asked_limit = False
         self._runner = asyncio.Runner()
         self._rest = Rest(
             rest_url or venue.rest_url,
@@ -40,10 +41,24 @@ class Enquiry:
         if self._silent:
             raise Silent(self._silent)
         try:
+            self._learn(dict(request.params).get("symbol"))
             return self._runner.run(self._get(request))
         except RestError as error:
             self._silent = str(error)
             raise Silent(self._silent) from None
+
+    def _learn(self, symbol: str | None) -> None:
+        """Asks once what the venue allows a minute; until then its documented figure counts. Raises RestError."""
+        if self._has_asked_limit or symbol is None:
+            return
+        self._has_asked_limit = True
+        try:
+            body = self._runner.run(self._get(self.venue.ask_instruments([symbol])))
+            _, weight = self.venue.parse_instruments(body)
+        except (Refused, Reject):
+            return  # it has no such symbol any more, or such a question
+        if weight:
+            self._rest.budget.per_minute = weight
 
     async def _get(self, request: Request) -> bytes:
         """Waiting for weight may take a minute: it ends when this process is asked to leave."""
@@ -55,10 +70,6 @@ class Enquiry:
                 await asyncio.wait([task])
                 raise Silent("asked to leave")
         return task.result().body
-
-    def limit(self, per_minute: int) -> None:
-        """The venue's own word on its limit."""
-        self._rest.budget.per_minute = per_minute
 
     def close(self) -> None:
         self._runner.run(self._rest.close())

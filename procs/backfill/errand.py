@@ -130,13 +130,16 @@ class Errand:
         try:
             now = adapter.parse_time(asker.rest(adapter.ask_time()))
             staging.see_time(self._disk, venue, now)
+            symbols = source.options.get("symbols", ()) if source is not None else ()
+            if symbols and not self._args.symbol:  # who asks for one symbol learns it from the answer about that
+                self._unknown(asker, venue, str(symbols[0]))
             return now
         except (RestError, Reject) as error:
             self._progress.warn(f"{venue}: REST cannot be had ({error}): daily files only")
             return time.time_ns()
 
     def _unknown(self, asker: Asker, venue: str, symbol: str) -> str:
-        """A sentence where the venue says that it has no such symbol."""
+        """A sentence where the venue says that it has no such symbol. From here on its own word on its limit counts."""
         adapter: Adapter = venues.load(venue)()
         try:
             _, weight = adapter.parse_instruments(asker.rest(adapter.ask_instruments([symbol])))
