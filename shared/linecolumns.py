@@ -23,6 +23,9 @@ Array = NDArray[Any]
 
 MOST_ROWS: Final = 8192
 """Lines made in one go: they and what they are made of stay within a few megabytes."""
+np.empty(30 << 20, "u1")
+# Made and freed, it teaches the C library's allocator to keep blocks of that size: else each of the arrays here would be
+# fetched from the system and zeroed anew with every batch, which takes longer than all the rest.
 _FOUR: Final = np.array([int.from_bytes(b"%04d" % number, "little") for number in range(10_000)], "<u4")
 """The four digits of a number as they stand in memory."""
 _EIGHT: Final = np.uint64(10**8)
@@ -119,11 +122,11 @@ class _Texts(NamedTuple):
     """Texts, each flush right in a field, with anything before it."""
 
     fields: Array
-    """Void, all of one width."""
+    """Void, all of one width; a single one stands for all lines."""
     lengths: Array
     """How many bytes at the end of its field each has."""
     surplus: int
-    """At most so much has a field too much."""
+    """So much at most has a field too much."""
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> _Texts:
@@ -132,12 +135,23 @@ class _Texts(NamedTuple):
         fields = np.frombuffer(b"".join(text.rjust(width) for text in texts), f"V{width}")
         return cls(fields, np.array(lengths, np.int64), width - min(lengths))
 
-    def fits(self, room: int) -> bool:
-        """Whether no field has more too much than that."""
-        return self.surplus <= room or self.fields.itemsize - int(self.lengths.min(initial=2**63 - 1)) <= room
-
     def take(self, which: Array | slice) -> _Texts:
         return _Texts(self.fields[which], self.lengths[which], self.surplus)
+
+
+def _joined(count: int, texts: Sequence[_Texts]) -> _Texts:
+    """Texts that follow each other in every line, of which only the first may have a surplus."""
+    if len(texts) == 1:
+        return texts[0]
+    template = b"".join(text.fields[:1].tobytes() for text in texts)
+    width, at = len(template), 0
+    memory = bytearray(template) * count
+    for text in texts:
+        if len(text.fields) > 1:
+            np.ndarray((count,), text.fields.dtype, memory, at, (width,))[:] = text.fields
+        at += text.fields.itemsize
+    lengths = texts[0].lengths + (width - texts[0].fields.itemsize)
+    return _Texts(np.frombuffer(memory, f"V{width}"), lengths, texts[0].surplus)
 
 
 def _fours(numbers: Array, count: int) -> Iterator[Array]:
@@ -185,6 +199,8 @@ def _numbers(signed: Array, digits: int) -> _Texts:
 _HEAD: Final = '{"symbol":'
 _WHOLE: Final = ("ts", "ts_recv", "ids", "ts_sent")
 _EXACT: Final = ("price", "qty", "ask", "ask_qty")
+_PARTIAL: Final = ("ts_sent", "ask", "ask_qty")
+"""Columns of only trades, or only quotes."""
 _MARKS: Final = {name: 7_000_000_000_000_001_00 + at for at, name in enumerate(_WHOLE + _EXACT)}
 
 
@@ -238,17 +254,25 @@ class _Lines:
     def __init__(self, form: _Form, which: Array, heads: _Texts, kinds: Array, numbers: Mapping[str, _Texts]) -> None:
         self.which = which
         """Places of their rows."""
-        self._heads = heads
         self.margin = heads.fields.itemsize
         """Bytes that the first line of all may stand over."""
-        self._numbers = [numbers[name] for name in form.columns]
-        self._pieces = [piece if len(piece.fields) == 1 else piece.take(kinds) for piece in form.pieces]
-        self.fit = all(text.fits(room) for text, room in zip(self._numbers, form.room, strict=True))
-        self.fit = self.fit and heads.surplus <= form.room[-1]
+        self._heads = heads
+        columns = [numbers[name] for name in form.columns]
+        self.fit = heads.surplus <= form.room[-1] and all(
+            text.surplus <= room for text, room in zip(columns, form.room, strict=True)
+        )
         """Whether no number is so much shorter than others that its field would reach into the symbol, and no symbol so
         much shorter that its field would reach into the symbol of the line before.
         """
-        self.lengths = sum((text.lengths for text in (*self._numbers, *self._pieces)), heads.lengths)
+        pieces = [piece if len(piece.fields) == 1 else piece.take(kinds) for piece in form.pieces]
+        parts = [[pieces[0]]]
+        for text in (text for both in zip(columns, pieces[1:], strict=True) for text in both):
+            if text.surplus:
+                parts.append([text])
+            else:
+                parts[-1].append(text)
+        self._parts = [_joined(len(which), texts) for texts in parts]
+        self.lengths = sum((part.lengths for part in self._parts), heads.lengths)
 
     def begin(self, memory: Array, ends: Array) -> None:
         """Writes their heads, which may stand over into the lines before them."""
@@ -256,13 +280,9 @@ class _Lines:
 
     def end(self, memory: Array, ends: Array) -> None:
         """Writes what follows, each line from its end back. All heads have been written by then."""
-        at = ends
-        for number, behind in zip(reversed(self._numbers), reversed(self._pieces[1:]), strict=True):
-            _put(memory, at, behind.fields)
-            at = at - behind.lengths
-            _put(memory, at, number.fields)
-            at -= number.lengths
-        _put(memory, at, self._pieces[0].fields)
+        for part in reversed(self._parts):
+            _put(memory, ends, part.fields)
+            ends = ends - part.lengths
 
 
 def _put(memory: Array, ends: Array, fields: Array) -> None:
@@ -271,29 +291,34 @@ def _put(memory: Array, ends: Array, fields: Array) -> None:
     np.ndarray((len(memory) - width + 1,), fields.dtype, memory, 0, (1,))[ends - width] = fields
 
 
-def _both(rows: _Rows, symbols: tuple[str, ...], digits: int) -> tuple[_Lines, _Lines]:
+def _both(rows: _Rows, symbols: tuple[str, ...], digits: int) -> list[_Lines]:
     """Those of the trades and those of the quotes."""
     trades, quotes = np.flatnonzero(rows.kinds != QUOTE), np.flatnonzero(rows.kinds == QUOTE)
     by = np.concatenate([trades, quotes])
     count, border, heads = len(by), len(trades), _heads(symbols).take(rows.symbol[by])
-    whole = _numbers(np.concatenate([rows.ts[by], rows.ts_recv[by], rows.ids[by], rows.ts_sent]), 0)
+    times = _numbers(np.concatenate([rows.ts[by], rows.ts_recv[by], rows.ts_sent]), 0)
+    ids = _numbers(rows.ids[by], 0)
     exact = _numbers(np.concatenate([rows.price[by], rows.qty[by], rows.ask, rows.ask_qty]), digits)
-
-    def numbers(begin: int, end: int) -> dict[str, _Texts]:
-        found = {name: whole.take(slice(at * count + begin, at * count + end)) for at, name in enumerate(_WHOLE[:3])}
-        return found | {
-            name: exact.take(slice(at * count + begin, at * count + end)) for at, name in enumerate(_EXACT[:2])
-        }
-
-    of_trades = numbers(0, border) | {"ts_sent": whole.take(slice(3 * count, None))}
-    of_quotes = numbers(border, count)
-    for at, name in enumerate(_EXACT[2:]):
-        of_quotes[name] = exact.take(slice(2 * count + at * len(quotes), 2 * count + (at + 1) * len(quotes)))
-    of_trade, of_quote = _forms()
-    return (
-        _Lines(of_trade, trades, heads.take(slice(border)), rows.kinds[trades], of_trades),
-        _Lines(of_quote, quotes, heads.take(slice(border, None)), rows.kinds[quotes], of_quotes),
-    )
+    texts = {"ids": ids}
+    for name, source, begin, many in (
+        ("ts", times, 0, count),
+        ("ts_recv", times, count, count),
+        ("ts_sent", times, 2 * count, border),
+        ("price", exact, 0, count),
+        ("qty", exact, count, count),
+        ("ask", exact, 2 * count, len(quotes)),
+        ("ask_qty", exact, 2 * count + len(quotes), len(quotes)),
+    ):
+        texts[name] = source.take(slice(begin, begin + many))
+    found = []
+    for form, which, begin, end in zip(_forms(), (trades, quotes), (0, border), (border, count), strict=True):
+        if begin < end:
+            own = slice(begin, end)
+            numbers = {
+                name: texts[name].take(slice(0, end - begin) if name in _PARTIAL else own) for name in form.columns
+            }
+            found.append(_Lines(form, which, heads.take(own), rows.kinds[which], numbers))
+    return found
 
 
 def _grouped(rows: _Rows, lines: Sequence[_Lines], every: int) -> Iterator[tuple[int, int, bytes]]:
