@@ -21,8 +21,8 @@ DEATHS_WINDOW = 300 * SECOND
 DEATHS_ALLOWED = 10
 """More than these within the window: an alarm, and one try a minute, for ever."""
 ALARMED_DELAY = 60 * SECOND
-SOMEWHERE, LIVED_PART = 2 * SECOND, 10
-"""A stage that ran so long had got somewhere, and waits a tenth of that at the most."""
+SOMEWHERE, LIVED_PART = 2 * SECOND, 50
+"""A stage that ran so long had got somewhere, and waits a fiftieth of that at the most."""
 SILENCE_ALLOWED = 10 * SECOND
 """A running stage beats once a second, from its work loop; one that is silent so long hangs."""
 START_ALLOWED = 30 * SECOND

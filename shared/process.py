@@ -73,12 +73,16 @@ class Heart:
         self._last = -BEAT_NS
         self.beat = Beat(stage, os.getpid(), token, phase="starting")
 
+    def since(self) -> int:
+        """Nanoseconds since the last beat."""
+        return self._clock.mono() - self._last
+
     def due(self) -> bool:
-        return self._clock.mono() - self._last >= BEAT_NS
+        return self.since() >= BEAT_NS
 
     def late(self) -> bool:
         """The loop has missed its beat: something keeps it."""
-        return self._clock.mono() - self._last >= 2 * BEAT_NS
+        return self.since() >= 2 * BEAT_NS
 
     def send(self) -> None:
         self._last = self._clock.mono()

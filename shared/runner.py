@@ -31,6 +31,8 @@ COMMIT_NS = 1000 * MS
 FLUSH_NS = 200 * MS
 """Outputs wait at most this long for the fsync of their sources (one fsync serves many)."""
 TRIM_NS = 5000 * MS
+CATCHING_UP_NS = 200 * MS
+"""Between the beats of who has just started and is behind."""
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -219,7 +221,8 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
     setting.heart.send()
     while not setting.lifeline.asked:
         busy = [] if is_short else [loop.turn() for loop in loops]
-        if setting.heart.due() or (not is_level and not any(busy)):  # that it is level is said at once
+        is_news = not is_level and (not any(busy) or setting.heart.since() >= CATCHING_UP_NS)
+        if setting.heart.due() or is_news:  # how far it has caught up is said often, and at once that it is level
             is_level = is_level or not any(busy)
             is_short = room is not None and _look(room, setting, loops)
             _describe(beat, loops)

@@ -30,7 +30,7 @@ from supervision.space import Space
 from supervision.timers import Timers
 from supervision.watched import Process, Spawn, Watched
 
-TURN_MS = 100
+TURN_MS = 50
 BEATS_A_TURN = 1000
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 

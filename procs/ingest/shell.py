@@ -59,6 +59,7 @@ class Shell:
         self._gathering = False
         self._taken = 0.0
         self._over: asyncio.Future[None] | None = None
+        self._silent_at: int | None = None  # the journal's time, until something was received
 
     async def run(self) -> None:
         """Until asked to leave, or the recording is over. Raises what went wrong."""
@@ -66,6 +67,7 @@ class Shell:
         self._over = loop.create_future()
         self.core.open(time.time_ns(), time.monotonic_ns())
         self._setting.heart.beat.phase = "running"
+        self._silent_at = self.core.recorder.ts
         self._beat()
         try:
             self._turn_again()
@@ -100,7 +102,9 @@ class Shell:
         if unknown:
             path = f"sources.{self._setting.name}.symbols"
             raise ConfigError([Fault(path, text) for text in unknown])
-        if self._setting.heart.due():
+        is_first = self._silent_at is not None and self.core.recorder.ts > self._silent_at
+        if self._setting.heart.due() or is_first:  # that it receives is said at once
+            self._silent_at = None if is_first else self._silent_at
             self._beat()
         assert self._over is not None
         if (self._setting.lifeline.asked or self.core.ended) and not self._over.done():

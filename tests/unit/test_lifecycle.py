@@ -97,7 +97,7 @@ def test_more_than_ten_deaths_in_five_minutes_are_an_alarm_and_one_try_a_minute_
 def test_who_gets_somewhere_between_two_deaths_is_back_soon_however_often_it_is_killed() -> None:
     life, now, waits = born(), 0, []
     for _ in range(40):
-        for _ in range(4):
+        for _ in range(20):
             life = lifecycle.beaten(life, now, "running")
             now += SECOND
         life = dead(life, now, -9)
