@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.speed import profiling
+from bench.speed import compare, profiling, scale
 from bench.speed.market import Market
+from bench.speed.peers import Unavailable
 from bench.speed.server import Server
 from bench.speed.yardstick import Load, Run, ours
 
@@ -70,11 +71,24 @@ def line(run: Run, empty: Run) -> str:
     )
 
 
-def main(argv: Sequence[str]) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench speed", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    alone = commands.add_parser("ours", help="the whole product alone, with what each stage costs")
+def _whole(args: argparse.Namespace) -> int:
+    with folder(args.keep) as here:
+        return compare.Whole(compare.settled(args), here, say).run()
+
+
+def _scale(args: argparse.Namespace) -> int:
+    with folder(args.keep) as here:
+        wrong = scale.by_symbols(here, args.symbols, args.events, say)
+        wrong += scale.by_load(here, args.rates, say)
+    return 1 if wrong else 0
+
+
+def _idle(args: argparse.Namespace) -> int:
+    with folder(args.keep) as here:
+        return scale.idle(here, args.seconds, say)
+
+
+def _ours_arguments(alone: argparse.ArgumentParser) -> None:
     alone.add_argument("--events", type=int, default=2_000_000, help="how many (default: %(default)s)")
     alone.add_argument("--symbols", type=int, default=20, help="of how many symbols (default: %(default)s)")
     alone.add_argument("--rounds", type=int, default=1, help="how often (default: %(default)s)")
@@ -85,9 +99,34 @@ def main(argv: Sequence[str]) -> int:
     alone.add_argument("--per-s", type=int, default=2000, help="events/s of market time (default: %(default)s)")
     alone.add_argument("--tls", action="store_true", help="over wss, one record a frame")
     alone.add_argument("--seed", type=int, default=1, help="another market (default: %(default)s)")
-    alone.add_argument("--keep", type=Path, help="keep lakes and logs in a new folder below this one")
     alone.add_argument("--profile", default="", help="a stage to run under cProfile: where its time goes")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line; without a command all of P1 to P8."""
+    parser = argparse.ArgumentParser(prog="python -m bench speed", description=__doc__)
+    compare.arguments(parser)
+    parser.set_defaults(run=_whole)
+    commands = parser.add_subparsers()
+    alone = commands.add_parser("ours", help="the whole product alone, with what each stage costs")
+    _ours_arguments(alone)
     alone.set_defaults(run=_ours)
+    sizes = commands.add_parser("scale", help="what an event costs by the number of symbols and by the load")
+    sizes.add_argument("--symbols", type=int, nargs="+", default=[3, 20, 100, 500], help="default: %(default)s")
+    sizes.add_argument(
+        "--rates", type=int, nargs="+", default=[1000, 5000, 20_000, 60_000], help="default: %(default)s"
+    )
+    sizes.add_argument("--events", type=int, default=1_000_000, help="of each run flat out (default: %(default)s)")
+    sizes.set_defaults(run=_scale)
+    quiet = commands.add_parser("idle", help="3 symbols, 50 events/s: share of a core, memory, start to first bar")
+    quiet.add_argument("--seconds", type=float, default=60, help="watched for so long (default: %(default)s)")
+    quiet.set_defaults(run=_idle)
+    for command in (alone, sizes, quiet):
+        command.add_argument("--keep", type=Path, help="keep lakes and logs in a new folder below this one")
     args = parser.parse_args(argv)
-    code: int = args.run(args)
+    try:
+        code: int = args.run(args)
+    except (TimeoutError, RuntimeError, Unavailable) as error:
+        say(f"WRONG: {error}")
+        return 1
     return code

@@ -42,11 +42,13 @@ class Ages:
         return f"p50 {self.p50:,.0f} us, p99 {self.p99:,.0f} us"
 
 
-def ours(server: Server, folder: Path, market: Market, rate: float, seconds: float, gather_ms: int) -> Ages:
-    """Through ingest to a subscriber of what it publishes, decoded. Raises TimeoutError."""
+def ours(server: Server, folder: Path, market: Market, rate: float, seconds: float, gather_ms: int | None) -> Ages:
+    """Through ingest to a subscriber of what it publishes, decoded. `gather_ms` is a setting of ingest, None as it is
+    by default. Raises TimeoutError."""
     load = Load(int(rate * seconds), rate, is_real=True)
     out = folder / "ages.txt"
-    with Product(server, folder, market, load, more=f", gather_ms: {gather_ms}") as product:
+    more = "" if gather_ms is None else f", gather_ms: {gather_ms}"
+    with Product(server, folder, market, load, more=more) as product:
         product.ready()
         listener = subprocess.Popen(
             [sys.executable, "-m", "bench.speed.listener", str(product.lake), str(out)],
