@@ -45,6 +45,10 @@ MANY_PAGES: Final = 40
 FEW_IDS: Final = 50
 """… where no more ids than these are missing."""
 SLACK_NS: Final = 2 * SECOND
+CHEAP_TRIES: Final = 20
+CHEAP_PAYS: Final = 5
+"""After so many tries it has to have done for one gap in so many; the next outage is judged anew."""
+MOST_CHEAP: Final = 200
 WORTH_SAYING: Final = 20
 """Pages from which people are told how long healing will take."""
 
@@ -74,6 +78,8 @@ class Healer:
         self.venue_ts = 0
         """What the venue said last when asked for the time."""
         self._work = (0, 0)
+        self._cheap = (0, 0)
+        """How often the cheaper way was tried of late, and how often nothing else was needed."""
         self._weighed = 0
         self.counters = dict.fromkeys(
             ("ids_missing", "ids_daily", "gaps", "healed_ids", "unhealable_ids", "void_ids"), 0
@@ -236,7 +242,9 @@ class Healer:
         """Whether to try aggregates first: for a sixth of a page's weight they hold what was traded one by one. That
         pays where many symbols lack a little.
         """
-        many = self._work[0] >= MANY_PAGES and "singles" not in gap.exhausted
+        tried, healed = self._cheap
+        pays = tried < CHEAP_TRIES or healed * CHEAP_PAYS >= tried
+        many = self._work[0] >= MANY_PAGES and "singles" not in gap.exhausted and pays
         return many and last - first < FEW_IDS and gap.start > 0 and gap.end - gap.start <= SPAN_NS
 
     def _singles(self, book: Book, tracker: Tracker, gap: Gap, answer: Answer) -> None:
@@ -244,6 +252,9 @@ class Healer:
         gap.exhausted |= {"singles"}
         rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
         self._take_trades(book, tracker, [_trade(row) for row in rows if row.first_trade_id == row.last_trade_id])
+        tried, healed = self._cheap
+        tried, healed = tried + 1, healed + (not tracker.holes(gap))
+        self._cheap = (tried, healed) if tried < MOST_CHEAP else (tried // 2, healed // 2)
 
     def _fetch(self, book: Book, kind: str, gap: Gap, request: Request, handler: Callable[[Answer], None]) -> None:
         key = (book.symbol, kind)
@@ -422,6 +433,8 @@ class Healer:
         request = by_id or self._venue.ask_aggregates(symbol, 0, None, None)
         pages = sum(tracker.pages for tracker in trackers)
         self._work = pages, pages * request.weight
+        if not pages:
+            self._cheap = (0, 0)
 
     @property
     def note(self) -> str:

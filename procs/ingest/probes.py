@@ -147,7 +147,7 @@ class Probes:
 
     def _ask_all(self, request: Request) -> None:
         mono = self._ingest.mono
-        asked = list(self._waiting)
+        asked = dict(self._waiting)
         self._waiting.clear()
         self._singles.clear()
         self._is_asking, self._asked_all = True, mono
@@ -156,19 +156,22 @@ class Probes:
             book.probed = mono
         self._asker.ask(request, partial(self._newest_ids, asked, mono), partial(self._no_ids, asked))
 
-    def _newest_ids(self, asked: list[str], mono: int, answer: Answer) -> None:
+    def _newest_ids(self, asked: dict[str, None], mono: int, answer: Answer) -> None:
         self._is_asking = False
         try:
             newest = self._venue.parse_newest_ids(answer.body)
         except Reject as why:
             logger.warning(f"the newest trades: {why}")
-            self._alone.update(dict.fromkeys(asked))
+            self._alone.update(asked)
             return
         for book in self._ingest.books.values():
             one = newest.get(book.symbol)
+            is_new = any(tracker.top is None for tracker in book.trackers.values())
+            if is_new and book.symbol not in asked:
+                continue  # it begins when its stream does, which nobody has said yet
             if one is not None:
                 self._told(book, one, mono)
-            elif book.symbol not in self._unborn and any(one.top is None for one in book.trackers.values()):
+            elif is_new and book.symbol not in self._unborn:
                 self._alone[book.symbol] = None  # it did not trade for a day
                 self._unborn.add(book.symbol)  # if it never did, the first answer that names it will tell
 
@@ -191,9 +194,9 @@ class Probes:
                 if is_new or newest > book.newest[0]:
                     self._alone[symbol] = None
 
-    def _no_ids(self, asked: list[str], error: RestError) -> None:
+    def _no_ids(self, asked: dict[str, None], error: RestError) -> None:
         self._is_asking = False
-        self._waiting.update(dict.fromkeys(asked))
+        self._waiting.update(asked)
         if not isinstance(error, Refused):
             return
         self._asked_all = -APART_NS  # nobody will be asked the same again

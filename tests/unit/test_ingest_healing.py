@@ -450,6 +450,8 @@ def test_aggregates_of_several_trades_heal_none_of_them_and_a_page_does(tmp_path
     assert {trade.qty for trade in desk.trades} == {"2.0"}
     assert len(desk.trades) == 150 * 5, "each once"
     assert len(desk.asked("historicalTrades")) == 150
+    tried = [request for request in desk.asked("aggTrades") if "startTime" in dict(request.params)]
+    assert 20 <= len(tried) <= 25, "then it is known not to pay"
 
 
 def test_where_the_cheaper_way_is_refused_the_page_is_asked_for(tmp_path: Path) -> None:

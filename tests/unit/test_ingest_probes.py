@@ -175,6 +175,22 @@ def test_questions_leave_the_weight_to_healing_while_ids_are_missing(tmp_path: P
     assert sum(request.weight for request in asked) <= OURS / SHARE_HEALING
 
 
+def test_where_a_symbol_begins_is_not_asked_before_its_stream_flows(tmp_path: Path) -> None:
+    symbols = [f"S{number}USDT" for number in range(1050)]  # two connections, the second of which is ready at once
+    desk = Desk(tmp_path, symbols=symbols, streams=["trade"])
+    desk.market.known = symbols
+    for symbol in symbols:
+        desk.market.trade(symbol)
+    desk.run(1)
+    ready = {symbol for link in desk.ingest.links.links.values() if link.is_ready for symbol, _ in link.streams}
+    assert 0 < len(ready) < 1050
+    floors = {symbol for symbol, book in desk.ingest.books.items() if book.trades.floor is not None}
+    assert floors == ready
+    acknowledge(desk)
+    desk.run(6)
+    assert all(book.trades.floor == 1000 for book in desk.ingest.books.values())
+
+
 # --- futures ---
 
 
