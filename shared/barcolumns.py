@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from shared.events import BUY, QUOTE, Columns, Quote, Trade, plain
 from shared.numbers import DIGITS
 from shared.paths import SECOND
-from shared.quoteruns import ASK, BID, BID_QTY, FIELDS, ID, TS, Block, Stretch, single_quotes
+from shared.quoteruns import ASK, BID, BID_QTY, FIELDS, ID, TS, Block, QuoteRuns, Stretch, single_quotes
+from shared.seconds import Second
 
 _INT64 = (1 << 63) - 1
-_WRAP = 1 << 64
-_PRECISE = 1 << 114
+_WRAP = 2.0**64
+_PRECISE = 2.0**114
 """A float sum of n products is off by less than n + 4 roundings to 53 bits: by less than 2**62 where the sum times that
 is below this."""
 Ints = NDArray[np.int64]
@@ -37,31 +38,12 @@ class Group(msgspec.Struct, gc=False):
     end: int
 
 
-class Fills(msgspec.Struct, gc=False):
-    """The trades of one group, whose ids are all of ``first`` to ``last``. Units as in `seconds.Second`."""
-
-    first: int
-    last: int
-    first_price: int
-    last_price: int
-    high: int
-    low: int
-    buys: int
-    buy_volume: int
-    buy_quote: int
-    sells: int
-    sell_volume: int
-    sell_quote: int
-
-
 def grouped(columns: Columns) -> Grouping | None:
     """None where there is something unusual, so that single events must decide."""
-    numbers = [columns.ids, columns.price, columns.qty, columns.ask, columns.ask_qty]
     if len(set(columns.symbols)) < len(columns.symbols) or not len(columns):
         return None
-    if any(len(column) and int(_int64(column).min()) < 0 for column in numbers):
-        return None
-    return Grouping(columns)
+    grouping = Grouping(columns)
+    return None if grouping.has_negative else grouping
 
 
 class Grouping:
@@ -87,20 +69,26 @@ class Grouping:
             np.take(_int64(columns.ask_qty), among, out=self.block[ASK + 1, self._traded :], mode="clip")
         key = key[order]
         starts = np.flatnonzero(key[1:] != key[:-1]) + 1
-        begins = [0, *starts.tolist()]
-        groups = []
-        for group, begin, end in zip(key[begins].tolist(), begins, [*begins[1:], len(kinds)], strict=True):
-            symbol, sec = divmod(group, seconds)
-            symbol -= 0 if begin < self._traded else len(columns.symbols)
-            groups.append(Group(columns.symbols[symbol], first_sec + sec, begin, end))
+        self._begins, self._ends = np.concatenate(([0], starts)), np.concatenate((starts, [len(kinds)]))
+        names, begins = columns.symbols * 2, self._begins.tolist()
+        groups = [
+            Group(names[number // seconds], first_sec + number % seconds, begin, end)
+            for number, begin, end in zip(key[self._begins].tolist(), begins, self._ends.tolist(), strict=True)
+        ]
         at = bisect_left(begins, self._traded)
         self._trade_groups, self._quote_groups = groups[:at], groups[at:]
 
+    @property
+    def has_negative(self) -> bool:
+        """Whether any number but a time is below zero."""
+        asks = self.block[ASK:, self._traded :]
+        return bool(self.block[ID:ASK].min() < 0 or (asks.size and asks.min() < 0))
+
     # --- trades ---
 
-    def trades(self) -> Iterator[tuple[list[Group], list[Fills] | None]]:
-        """The groups of each symbol, and what they come to; None where the symbol's ids are not all of a first to a
-        last one, in the order of time."""
+    def trades(self) -> Iterator[tuple[list[Group], list[Second] | None]]:
+        """The groups of each symbol, and what they come to, as seconds in which nothing else was; None where the ids of
+        the symbol are not all of a first to a last one, in the order of time."""
         if not self._trade_groups:
             return
         ids = self.block[ID, : self._traded]
@@ -112,38 +100,41 @@ class Grouping:
             yield groups, fills[at : at + len(groups)] if fills and is_run else None
             at += len(groups)
 
-    def _fills(self) -> list[Fills] | None:
+    def _fills(self) -> list[Second] | None:
         """Of all groups; None where the numbers are too large for exact sums."""
         count, groups = self._traded, self._trade_groups
-        begins, ends = [group.begin for group in groups], [group.end - 1 for group in groups]
+        begins, ends = self._begins[: len(groups)], self._ends[: len(groups)]
         price, qty, is_buy = self.block[BID, :count], self.block[BID_QTY, :count], self._is_buy[:count]
         ints = np.empty((5, count), np.int64)  # quantity, price times quantity; the same of the buys; their number
         ints[0] = qty
         np.multiply(price, qty, out=ints[1])
         np.multiply(ints[:2], is_buy, out=ints[2:4])
         ints[4] = is_buy
-        sums = np.add.reduceat(ints, begins, axis=1).tolist()
+        sums = np.add.reduceat(ints, begins, axis=1)
+        exact = sums.tolist()
         highest = int(qty.max()) * count
         if highest * max(int(price.max()), 1) > _INT64:
             floats = np.empty((4, count))
             floats[0] = qty
             np.multiply(price, floats[0], out=floats[1])
             np.multiply(floats[:2], is_buy, out=floats[2:])
-            about = np.add.reduceat(floats, begins, axis=1).tolist()
-            if max(about[1]) * (count + 4) > _PRECISE:
+            about = np.add.reduceat(floats, begins, axis=1)
+            if about[1].max() * (count + 4) > _PRECISE:
                 return None
-            sums[:4] = [list(map(_nearest, *rows)) for rows in zip(sums[:4], about, strict=True)]
-        firsts, lasts = self.block[ID : BID + 1, begins].tolist(), self.block[ID : BID + 1, ends].tolist()
+            exact[:4] = _exact(sums[:4], about)
+        firsts, lasts = self.block[ID : BID + 1, begins].tolist(), self.block[ID : BID + 1, ends - 1].tolist()
         highs, lows = np.maximum.reduceat(price, begins).tolist(), np.minimum.reduceat(price, begins).tolist()
         one = 10 ** (DIGITS - self.digits)
         square = one * one
         return [
-            Fills(
-                first, last, opens * one, closes * one, high * one, low * one, buys, bought * one, paid * square,
-                group.end - group.begin - buys, (volume - bought) * one, (quote - paid) * square,
+            Second(
+                buys, bought * one, paid * square,
+                end - begin - buys, (volume - bought) * one, (quote - paid) * square,
+                first, opens * one, last, closes * one, high * one, low * one,
+                (first + last) * (end - begin) // 2, last,
             )
-            for group, first, opens, last, closes, high, low, volume, quote, bought, paid, buys in zip(
-                groups, *firsts, *lasts, highs, lows, *sums, strict=True
+            for begin, end, first, opens, last, closes, high, low, volume, quote, bought, paid, buys in zip(
+                begins.tolist(), ends.tolist(), *firsts, *lasts, highs, lows, *exact, strict=True
             )
         ]  # fmt: skip
 
@@ -167,25 +158,29 @@ class Grouping:
         if not groups:
             return
         block = self.block[:, self._traded :]
-        begins = [group.begin - self._traded for group in groups]
-        ends = [group.end - self._traded - 1 for group in groups]
+        begins, ends = (edge[-len(groups) :] - self._traded for edge in (self._begins, self._ends))
         later = np.diff(block[TS])
         in_order = (np.diff(block[ID]) > 0) & (later >= 0)
-        edges = ends[:-1]
+        edges = ends[:-1] - 1
         later[edges], in_order[edges] = 0, True
         spread = block[ASK] - block[BID]
         weighted = np.zeros(len(spread), np.int64)
         np.multiply(spread[:-1], later, out=weighted[:-1])
-        sums = np.add.reduceat(weighted, begins).tolist()
+        sums = np.add.reduceat(weighted, begins)
+        exact: list[int | None] = sums.tolist()
         if max(int(spread.max()), -int(spread.min())) * SECOND > _INT64:
             floats = np.zeros(len(spread))
             np.multiply(spread[:-1], later.astype(np.float64), out=floats[:-1])
-            sums = list(map(_nearest, sums, np.add.reduceat(floats, begins).tolist()))
+            (exact,) = _exact(sums[None], np.add.reduceat(floats, begins)[None])
         if not in_order.all():
-            for at in {bisect_right(begins, row) - 1 for row in np.flatnonzero(~in_order).tolist()}:
-                sums[at] = None
-        firsts, lasts = block[:, begins].T.tolist(), block[:, ends].T.tolist()
-        yield from zip(groups, map(Stretch, firsts, lasts, sums), strict=True)
+            for at in np.unique(np.searchsorted(begins, np.flatnonzero(~in_order), "right") - 1).tolist():
+                exact[at] = None
+        firsts, lasts = block[:, begins].T.tolist(), block[:, ends - 1].T.tolist()
+        yield from zip(groups, map(Stretch, firsts, lasts, exact), strict=True)
+
+    def runs(self) -> QuoteRuns:
+        """Of a second of which nothing came before."""
+        return QuoteRuns(self.digits)
 
     def single_quotes(self, group: Group) -> list[Quote]:
         """In the order in which they came, as far as a bar asks."""
@@ -201,16 +196,20 @@ def _keys(columns: Columns, is_quote: NDArray[np.bool_]) -> tuple[NDArray[Any], 
     key: NDArray[Any] = np.frombuffer(columns.symbol, np.uint16).astype(kind)
     if key.max() >= symbols:
         raise IndexError("columns name a symbol that they do not hold")
-    key[is_quote] += kind(symbols)
+    key += is_quote * kind(symbols)
     if seconds > 1:
         key *= kind(seconds)
         key += (ts // SECOND - first).astype(kind)
     return key, first, seconds
 
 
-def _nearest(low: int, about: float) -> int:
-    """The number that is `low` modulo 2**64 and nearest to `about`."""
-    return low + round((about - low) / _WRAP) * _WRAP
+def _exact(low: Ints, about: NDArray[np.float64]) -> list[list[Any]]:
+    """The numbers that are `low` modulo 2**64 and nearest to `about`; both of two dimensions."""
+    missing: list[list[int]] = np.rint((about - low) / _WRAP).astype(np.int64).tolist()
+    return [
+        [number + (times << 64) for number, times in zip(numbers, counts, strict=True)]
+        for numbers, counts in zip(low.tolist(), missing, strict=True)
+    ]
 
 
 def _int64(column: bytes) -> Ints:

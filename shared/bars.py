@@ -164,23 +164,26 @@ class Bars:
         if grouping is None:
             self.take(list(columns))
             return
-        for groups, fills in grouping.trades():
+        for groups, seconds in grouping.trades():
             symbol = groups[0].symbol
             series = self._series.get(symbol) or self._begin(symbol)
             is_late = self._closed is not None and groups[0].sec < self._closed
-            if fills is None or is_late or fills[0].first <= series.top:
+            if seconds is None or is_late or seconds[0].first_id <= series.top:
                 self.take(grouping.single_trades(groups))
                 continue
-            series.ids.add_range(fills[0].first, fills[-1].last)
-            series.top = fills[-1].last
-            for group, fill in zip(groups, fills, strict=True):
-                series.second(group.sec).take_fills(fill)
+            series.top = seconds[-1].last_id
+            series.ids.add_range(seconds[0].first_id, series.top)
+            for group, second in zip(groups, seconds, strict=True):
+                if (before := series.open.setdefault(group.sec, second)) is not second:
+                    before.follow(second)
         for group, stretch in grouping.quotes():
             if self._closed is not None and group.sec < self._closed:
                 self.take(grouping.single_quotes(group))
                 continue
-            series = self._series.get(group.symbol) or self._begin(group.symbol)
-            series.second(group.sec).take_quotes(grouping.digits, (grouping.block, group.begin, group.end), stretch)
+            second = (self._series.get(group.symbol) or self._begin(group.symbol)).begun(group.sec)
+            if second.runs is None:
+                second.runs = grouping.runs()
+            second.runs.add(grouping.digits, (grouping.block, group.begin, group.end), stretch)
 
     def _begin(self, symbol: str) -> Series:
         series = self._series[symbol] = Series(symbol, self._units, list(self._cuts))

@@ -42,7 +42,11 @@ class Units(dict[str, int]):
 
     def __missing__(self, text: str) -> int:
         number = units(text)
+        self.note(text, number)
+        return number
+
+    def note(self, text: str, number: int) -> None:
+        """Remembers what a text is for whoever looks it up; `number` is ``units(text)``."""
         if len(self) >= self.LIMIT:
             self.clear()
         self[text] = number
-        return number

@@ -74,14 +74,17 @@ class QuoteRuns:
         if not self.is_straight or (standing is not None and standing[1] > first_id):
             return None
         ts, one, *prices = self._last
+        bid, _, ask, _ = prices
         unit, end = 10 ** (DIGITS - self._digits), start + SECOND
-        weighted = (self._weighted + (prices[2] - prices[0]) * (end - ts)) * unit
+        weighted = (self._weighted + (ask - bid) * (end - ts)) * unit
         begun = first_ts
         if standing is not None:
             weighted += (units[standing[4]] - units[standing[2]]) * (first_ts - start)
             begun = start
-        bid, bid_qty, ask, ask_qty = (plain(number, self._digits) for number in prices)
-        return (ts, one, bid, bid_qty, ask, ask_qty), weighted, end - begun
+        texts = [plain(number, self._digits) for number in prices]
+        for text, number in zip(texts, prices, strict=True):
+            units.note(text, number * unit)  # the bar asks for these at once
+        return (ts, one, *texts), weighted, end - begun
 
     def quotes(self) -> list[Quote]:
         """One by one, as far as a bar asks."""
@@ -98,7 +101,10 @@ class QuoteRuns:
         parts: dict[int, list[Block]] = {}
         for digits, block, begin, end in self._parts:
             parts.setdefault(digits, []).append(block[:, begin:end])
-        stored = [[digits, np.concatenate(blocks, axis=1).tobytes()] for digits, blocks in parts.items()]
+        stored = [
+            [digits, (blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)).tobytes()]
+            for digits, blocks in parts.items()
+        ]
         weighted = self._weighted.to_bytes(16, "little", signed=True)
         return [self._digits, stored, self._first, self._last, weighted, self.is_straight]
 

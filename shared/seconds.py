@@ -14,8 +14,7 @@ from shared.numbers import SCALE, Units
 from shared.paths import SECOND
 
 if TYPE_CHECKING:  # numpy costs more than an idle aggregator
-    from shared.barcolumns import Fills
-    from shared.quoteruns import Block, QuoteRuns, Stretch
+    from shared.quoteruns import QuoteRuns
 
 NO_ID = -1
 _HIGH_ID = 1 << 64
@@ -85,29 +84,21 @@ class Second(msgspec.Struct, gc=False):
         if last > self.top:
             self.top = last
 
-    def take_fills(self, fills: Fills) -> None:
-        """Counts trades that are already summed up. Their ids are above all that are held."""
-        self.buys += fills.buys
-        self.buy_volume += fills.buy_volume
-        self.buy_quote += fills.buy_quote
-        self.sells += fills.sells
-        self.sell_volume += fills.sell_volume
-        self.sell_quote += fills.sell_quote
-        self.id_sum += (fills.first + fills.last) * (fills.last - fills.first + 1) // 2
+    def follow(self, later: Second) -> None:
+        """Counts the trades of the same second that `later` holds, whose ids are above all that were held."""
+        self.buys += later.buys
+        self.buy_volume += later.buy_volume
+        self.buy_quote += later.buy_quote
+        self.sells += later.sells
+        self.sell_volume += later.sell_volume
+        self.sell_quote += later.sell_quote
+        self.id_sum += later.id_sum
         if self.last_id < 0:
-            self.first_id, self.first_price = fills.first, fills.first_price
-        self.last_id = self.top = fills.last
-        self.last_price = fills.last_price
-        self.high = max(self.high, fills.high)
-        self.low = min(self.low, fills.low)
-
-    def take_quotes(self, digits: int, part: tuple[Block, int, int], stretch: Stretch) -> None:
-        """Holds quotes of columns, see `QuoteRuns.add`."""
-        if self.runs is None:
-            from shared.quoteruns import QuoteRuns
-
-            self.runs = QuoteRuns(digits)
-        self.runs.add(digits, part, stretch)
+            self.first_id, self.first_price = later.first_id, later.first_price
+        self.last_id = self.top = later.last_id
+        self.last_price = later.last_price
+        self.high = max(self.high, later.high)
+        self.low = min(self.low, later.low)
 
     def settle(self, start: int, standing: Standing | None, cuts: Sequence[int], units: Units) -> None:
         """Makes the quotes of the second into what its bar says of them, see `fold`; `standing` is from before it."""

@@ -45,7 +45,7 @@ class Series:
         self._touched: dict[int, Second] = {}
         self._changed: set[int] = set()
 
-    def second(self, sec: int) -> Second:
+    def begun(self, sec: int) -> Second:
         """An open second."""
         found = self.open.get(sec)
         if found is None:

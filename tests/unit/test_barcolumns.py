@@ -107,6 +107,20 @@ def test_a_disconnect_within_a_restored_second_is_held_against_each_quote() -> N
     assert given_out[0][0].quotes_live_ms == 500
 
 
+@pytest.mark.parametrize(
+    "later",
+    [quote(0.4, 3, ask=10**9 + 9), quote(0.6, 1, ask=10**9 + 9), quote(0.6, 2, ask=10**9 + 9), quote(0.5, 2, bid=1)],
+)
+def test_an_overtaken_quote_stands_where_it_belongs(later: Quote) -> None:
+    events = [quote(0.3, 1), quote(0.5, 2, ask=10**9 + 8)]
+    one_by_one, together, apart = Bars(), Bars(), Bars()
+    one_by_one.take([*events, later])
+    together.take(columns_of([*events, later]))
+    apart.take(columns_of(events))
+    apart.take(columns_of([later]))
+    assert closed(apart) == closed(together) == closed(one_by_one)
+
+
 def test_pending_quotes_cost_48_bytes_each_in_a_state() -> None:
     few, many = Bars(), Bars()
     few.take(columns_of([quote(at / 10_000, at) for at in range(10)]))
@@ -146,6 +160,15 @@ def test_sums_beyond_64_bits_are_exact() -> None:
     assert products[1] > 1 << 100
 
 
+def test_what_floats_cannot_count_is_summed_one_by_one() -> None:
+    most = 2**63 - 1
+    events = [trade(0, 1, most, most), trade(0.1, 2, most, most - 1, "sell")]
+    bars = Bars()
+    bars.take(columns_of(list(events)))
+    second = bars._series["AAA"].open[T // S]
+    assert (second.buy_quote, second.sell_quote) == (most * most * 10**20, most * (most - 1) * 10**20)
+
+
 @pytest.mark.parametrize("field", ["price", "qty", "ask", "ask_qty", "ids"])
 def test_a_negative_number_leaves_the_decision_to_single_events(field: str) -> None:
     columns = columns_of([trade(0, 1), quote(0, 1), trade(0.1, 2)])
@@ -162,6 +185,20 @@ def test_columns_without_events_or_of_one_kind_are_taken() -> None:
         one_by_one.take(events)
         bars.take(columns_of(events))
         assert closed(bars) == closed(one_by_one)
+
+
+def test_a_symbol_that_stands_twice_in_the_list_is_one_symbol() -> None:
+    events: list[Trade | Quote] = [
+        trade(0, 1, 500, symbol="B"),
+        trade(0.1, 1, 600, symbol="A"),
+        quote(0.2, 1, symbol="A"),
+    ]
+    columns = msgspec.structs.replace(columns_of(events), symbols=["A", "A"], symbol=b"\1\0\0\0\1\0")
+    bars = Bars()
+    bars.take(columns)
+    (bar,) = closed(bars)
+    assert (bar.trade_count, bar.open, bar.quote_count) == (1, 0.000005, 1)
+    assert bars.counters["duplicates"] == 1
 
 
 def test_a_symbol_that_is_not_in_the_list_is_an_error() -> None:
