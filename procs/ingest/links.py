@@ -29,8 +29,14 @@ ACK_NS: Final = 10 * SECOND
 STEADY_NS: Final = 5 * SECOND
 STEADY_ATTEMPT: Final = 3
 """What delivered for five seconds and broke is tried again within 4 s: quotes missed meanwhile are lost for good."""
+EACH_NS: Final = 5 * SECOND
+"""So long at most between two tries of whichever slot while nobody can be reached: every second without a connection
+costs its quotes, and the tries together stay below what a venue allows.
+"""
 PATIENT_NS: Final = 15 * SECOND
-"""Never longer between two tries: every second without a connection costs its quotes."""
+"""Never longer between two tries where somebody was there."""
+TOGETHER_NS: Final = SECOND
+"""Once one connection has come about, the others are tried within this time."""
 SLOW_NS: Final = 60 * SECOND
 """Between tries where the venue does not serve this place."""
 WINDOW_NS: Final = 300 * SECOND
@@ -94,6 +100,8 @@ class Slot(msgspec.Struct, eq=False):
     """When somebody was asked whether its silence is one of the market …"""
     ask_wait: int = 0
     """… and how long until that is asked again."""
+    is_cut_off: bool = False
+    """The last try reached nobody: not that somebody said no, or hung up."""
     ended: bool = False
     """A recording is over here."""
     fresh: bool = True
@@ -120,6 +128,8 @@ class Links:
         self._requests = 0
         self.links: dict[int, Link] = {}
         self.slots = self._plan(list(streams))
+        for slot in self.slots:
+            slot.backoff.most_ns = min(SLOW_NS, EACH_NS * len(self.slots))
         self.running = False
         self.counters = {"connects": 0, "reconnects": 0}
         self.problem = ""
@@ -232,6 +242,10 @@ class Links:
         self.problem = ""
         if link.slot.current is link:
             self._age(link.slot, mono)
+        link.slot.is_cut_off = False
+        for slot in self.slots:
+            if slot.current is None and slot.is_cut_off:  # the network is there again for all of them
+                slot.due = min(slot.due, mono + int(TOGETHER_NS * self._chance()))
         return link
 
     def refused(self, number: int, why: str, status: int | None, mono: int) -> None:
@@ -246,6 +260,7 @@ class Links:
             slot.route = (slot.route + 1) % len(slot.routes)
             logger.info(f"{self._base}: {why}, trying {_place(slot)}")
         slow = SLOW_NS if status in (451, 403, 429, 418) else 0
+        slot.is_cut_off = status is None
         wait = 0 if wrong_place and slot.route else slot.backoff.down(mono, self._chance(), slow)
         self._lost(link, mono + wait)
 
@@ -259,7 +274,7 @@ class Links:
             self.counters["reconnects"] += 1
             if link.opened is not None and mono - link.opened > STEADY_NS:
                 slot.backoff.attempt = min(slot.backoff.attempt, STEADY_ATTEMPT)
-            self._lost(link, mono + slot.backoff.down(mono, self._chance()))
+            self._lost(link, mono + min(PATIENT_NS, slot.backoff.down(mono, self._chance())))
         return link
 
     def _lost(self, link: Link, due: int) -> None:
