@@ -43,8 +43,16 @@ class Verdict:
     bars: int = 0
     ids_missing: int = 0
     wrong: list[str] = field(default_factory=list)
+    trades: int | None = None
+    """Where only lines and trades were counted, how many trades were sent."""
 
     def __str__(self) -> str:
+        if self.trades is not None:
+            said = (
+                f"{self.sent:,} events sent = {self.lines:,} JSONL lines, {self.trades:,} trades = {self.counted:,} in"
+            )
+            said = f"{said} {self.bars:,} bars"
+            return f"WRONG: {said}; {'; '.join(self.wrong)}" if self.wrong else said
         said = (
             f"{self.sent:,} events sent = {self.lines:,} JSONL lines = {self.counted:,} counted by {self.bars:,} bars"
         )

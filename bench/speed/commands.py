@@ -85,7 +85,7 @@ def _scale(args: argparse.Namespace) -> int:
 
 def _idle(args: argparse.Namespace) -> int:
     with folder(args.keep) as here:
-        return scale.idle(here, args.seconds, say)
+        return scale.idle(here, args.seconds, args.rate, say)
 
 
 def _ours_arguments(alone: argparse.ArgumentParser) -> None:
@@ -120,6 +120,7 @@ def main(argv: Sequence[str]) -> int:
     sizes.set_defaults(run=_scale)
     quiet = commands.add_parser("idle", help="3 symbols, 50 events/s: share of a core, memory, start to first bar")
     quiet.add_argument("--seconds", type=float, default=60, help="watched for so long (default: %(default)s)")
+    quiet.add_argument("--rate", type=float, default=50, help="events/s (default: %(default)s)")
     quiet.set_defaults(run=_idle)
     for command in (alone, sizes, quiet):
         command.add_argument("--keep", type=Path, help="keep lakes and logs in a new folder below this one")

@@ -109,9 +109,7 @@ class Whole:
             say(f"  {text}")
         for name, why in comparison.unavailable.items():
             say(f"  {name} did not run: {why}")
-        say(
-            f"\n{seconds / 60:.0f} minutes; medians of the ratios of {self._args.rounds} rounds, their spread in brackets"
-        )
+        say(f"\n{seconds / 60:.0f} minutes; medians of the ratios of {self._args.rounds} rounds, spreads in brackets")
         for goal in sorted(self.goals, key=lambda goal: goal.name):
             say(str(goal))
         if self._args.json:

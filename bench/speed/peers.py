@@ -164,14 +164,14 @@ def _end(process: subprocess.Popen[bytes], events: int, peer: Peer) -> tuple[flo
 
 def _checked(folder: Path, market: Market, events: int) -> Verdict:
     """As many lines as events, as many trades in the bars as were sent; no more is asked of a peer."""
-    verdict = Verdict(events)
+    trades = int(market.is_trade[:events].sum())
+    verdict = Verdict(events, trades=trades)
     for path in folder.rglob("*.jsonl"):
         verdict.lines += path.read_bytes().count(b"\n")
     for path in folder.rglob("bars-*.parquet"):
         table = pq.ParquetFile(path).read(["count"])
         verdict.bars += table.num_rows
         verdict.counted += sum(table.column("count").to_pylist())
-    trades = int(market.is_trade[:events].sum())
     if verdict.lines != events:
         verdict.wrong.append(f"{verdict.lines - events:+,} lines")
     if verdict.counted != trades:

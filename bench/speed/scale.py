@@ -17,7 +17,6 @@ from bench.speed.yardstick import Load, Product, cpu_of, ours
 
 Say = Callable[[str], None]
 IDLE_SYMBOLS: Final = 3
-IDLE_RATE: Final = 50
 PACED_S: Final = 10.0
 
 
@@ -67,7 +66,7 @@ def by_load(folder: Path, rates: Sequence[int], say: Say) -> int:
     return wrong
 
 
-def idle(folder: Path, seconds: float, say: Say, symbols: int = IDLE_SYMBOLS, rate: float = IDLE_RATE) -> int:
+def idle(folder: Path, seconds: float, rate: float, say: Say, symbols: int = IDLE_SYMBOLS) -> int:
     """Few symbols, few events: share of a core and memory of the resident mesh, and how soon a bar is on disk."""
     events = int(rate * (seconds + 60))
     with closing(Server(folder, events, symbols)) as server:
