@@ -176,6 +176,24 @@ def test_a_step_of_the_wall_clock_moves_nothing_but_receive_times(desk: Desk) ->
     assert desk.feed("suspended") == []
 
 
+@pytest.mark.parametrize("step", [-3600 * S, 86_400 * S, 352_186_667 * S])
+def test_a_machine_that_says_how_long_it_slept_may_set_its_clock_as_it_likes(desk: Desk, step: int) -> None:
+    desk.asleep = 7 * S
+    desk.run(0.1)
+    desk.wall += step
+    desk.run(1)
+    desk.bring(desk.market.quote(7))
+    assert abs(desk.quotes[-1].ts - desk.venue_now) < 5 * MS
+    assert desk.feed("suspended") == [] and len(desk.connects) == 1
+    # When it really sleeps, and its clock is set back meanwhile
+    desk.asleep += 600 * S
+    desk.wall += 600 * S - 2 * step
+    desk.venue_now += 600 * S
+    desk.run(0.5)
+    (suspended,) = desk.feed("suspended")
+    assert suspended.detail == {"asleep_ms": 600_000} and len(desk.connects) == 2
+
+
 def test_after_a_sleep_connections_are_new_and_time_is_asked_before_it_is_used(desk: Desk) -> None:
     last = desk.batches()[-1].ts
     desk.wall += 600 * S
@@ -528,9 +546,9 @@ def test_a_lost_connection_is_tried_again_with_growing_patience(tmp_path: Path) 
             times.append(desk.mono / S)
     waits = [later - earlier for earlier, later in pairwise(times)]
     assert waits[0] < 1
-    assert max(waits) <= 15, "every second costs quotes"
-    assert waits == sorted(waits)
-    assert len(times) < 100, "in ten minutes: the venue allows 300 in five"
+    assert max(waits) <= 5, "every second costs quotes"
+    assert waits[:5] == sorted(waits[:5])
+    assert len(times) < 300, "in ten minutes: the venue allows so many in five"
     desk.refuse = lambda _: None
     desk.run(60)
     desk.bring(desk.market.quote(1))
