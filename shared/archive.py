@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 import zstandard
 
+from shared import tickfiles
 from shared.events import AggTrade, Feed, Quote, Trade
 from shared.files import Disk
 from shared.lines import parse_feed, parse_line
@@ -91,17 +92,27 @@ def hours(disk: Disk, folder: str) -> list[int]:
     return sorted({part.hour for part in parts(disk, folder)})
 
 
+def held_hours(disk: Disk, venue: str, symbol: str, date: str) -> list[int]:
+    """The hours of which lines are held, or ticks in their stead."""
+    return sorted({*hours(disk, raw_dir(venue, symbol, date)), *tickfiles.hours(disk, venue, symbol, date)})
+
+
 # --- reading it ---
 
 
 def read_hour(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> tuple[list[Line], list[Problem]]:
-    """Trades and quotes of one symbol's hour with their exact digits, in the order of the files."""
-    return _read(disk, raw_dir(venue, symbol, date), hour, parse_line)
+    """Trades and quotes of one symbol's hour with their exact digits, in the order of the files; of an hour whose lines
+    are gone, those that the day's ticks hold.
+    """
+    lines, problems = _read(disk, raw_dir(venue, symbol, date), hour, parse_line)
+    if not lines and not problems and hour in tickfiles.hours(disk, venue, symbol, date):
+        return tickfiles.read_hour(disk, venue, symbol, date, hour), []
+    return lines, problems
 
 
 def read_day(disk: Disk, venue: str, symbol: str, date: str) -> Iterator[tuple[int, list[Line], list[Problem]]]:
     """The hours of a day one after the other, so that a day never stands in memory whole."""
-    for hour in hours(disk, raw_dir(venue, symbol, date)):
+    for hour in held_hours(disk, venue, symbol, date):
         yield hour, *read_hour(disk, venue, symbol, date, hour)
 
 
@@ -183,15 +194,54 @@ def unpack(data: bytes) -> tuple[bytes, str]:
     """Zstandard's content, whole or as far as it goes, and what is wrong with it."""
     whole: list[bytes] = []
     try:
-        while data:
-            frame = zstandard.ZstdDecompressor().decompressobj()
-            for at in range(0, len(data), 1 << 20):  # in pieces, so that what comes before the damage is kept
-                whole.append(frame.decompress(data[at : at + (1 << 20)]))
-                if frame.eof:
-                    break
-            if not frame.eof:
-                return b"".join(whole), "the compressed file ends early"
-            data = frame.unused_data + data[at + (1 << 20) :]
-    except zstandard.ZstdError as error:
-        return b"".join(whole), f"cannot be unpacked: {error}"
+        # in pieces, so that what comes before the damage is kept
+        for piece in _unpacked(data[at : at + _PIECE] for at in range(0, len(data), _PIECE)):
+            whole.append(piece)
+    except Damaged as damage:
+        return b"".join(whole), str(damage)
     return b"".join(whole), ""
+
+
+class Damaged(ValueError):
+    """A compressed file that cannot be read to its end. The text is for people."""
+
+
+def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    is_inside = False
+    try:
+        for piece in pieces:
+            while piece:
+                is_inside = True
+                yield frame.decompress(piece)
+                piece = frame.unused_data if frame.eof else b""
+                if frame.eof:
+                    frame, is_inside = zstandard.ZstdDecompressor().decompressobj(), False
+    except zstandard.ZstdError as error:
+        raise Damaged(f"cannot be unpacked: {error}") from None
+    if is_inside:
+        raise Damaged("the compressed file ends early")
+
+
+def blocks(disk: Disk, path: str) -> Iterator[list[bytes]]:
+    """The lines of a file without their newlines, some thousands at a time: an hour never stands in memory whole.
+
+    Raises Damaged, and FileNotFoundError.
+    """
+    pieces = _pieces(disk, path)
+    rest = b""
+    for piece in _unpacked(pieces) if path.endswith(".zst") else pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield lines
+    if rest:
+        yield [rest]
+
+
+def _pieces(disk: Disk, path: str) -> Iterator[bytes]:
+    at = 0
+    while piece := disk.read(path, at, _PIECE):
+        yield piece
+        at += len(piece)
+
+
+_PIECE = 1 << 18

@@ -80,7 +80,7 @@ def run(
     lifeline.watch_signals()
     if args.supervised:
         lifeline.watch_stdin()
-    given = frozenset(flag for flag in flags or {} if getattr(args, flag))
+    given = frozenset(flag for flag in flags or {} if getattr(args, flag.replace("-", "_")))
     errand = Errand(Files(lake), settings, pipeline, args.date, args.json, lifeline, given)
     try:
         return work(errand)

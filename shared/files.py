@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -92,11 +93,32 @@ class Disk(Protocol):
 
     def read_table(self, path: str) -> pa.Table: ...
 
+    def write_groups(
+        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+    ) -> None:
+        """As `write_table`, of a table that is never in memory whole: each of `groups` becomes a row group."""
+
+    def read_groups(self, path: str) -> Iterator[pa.Table]:
+        """A table a row group at a time."""
+
     def table_meta(self, path: str) -> tuple[int, dict[str, str]] | None:
         """Rows and metadata of a Parquet file, or None where it is absent or cannot be read."""
 
     def free(self) -> tuple[int, int]:
         """Bytes free and in all."""
+
+
+def checksum(disk: Disk, path: str) -> str:
+    """SHA-256 of a file, however long. Raises FileNotFoundError."""
+    digest = hashlib.sha256()
+    at = 0
+    while piece := disk.read(path, at, _PIECE):
+        digest.update(piece)
+        at += len(piece)
+    return digest.hexdigest()
+
+
+_PIECE = 1 << 20
 
 
 class _FileAppender:
@@ -282,6 +304,36 @@ class Files:
         # ParquetFile rather than read_table: a folder named year=2025 must not become a column
         with pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
             return file.read()
+
+    def write_groups(
+        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+    ) -> None:
+        import pyarrow.parquet as pq
+
+        target = self.path(path)
+        self._make(target.parent)
+        try:
+            written = 0
+            with pq.ParquetWriter(target, schema, compression=compression, write_page_checksum=True, **options) as file:
+                for table in groups:
+                    file.write_table(table, row_group_size=max(1, table.num_rows))
+                    written += table.num_rows
+                    self._pulse()
+            rows = pq.read_metadata(target).num_rows
+            if rows != written:
+                raise OSError(f"{path}: {rows} rows on disk where {written} were written")
+            self.sync(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                target.unlink()
+            raise
+
+    def read_groups(self, path: str) -> Iterator[pa.Table]:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number)
 
     def table_meta(self, path: str) -> tuple[int, dict[str, str]] | None:
         import pyarrow as pa

@@ -44,7 +44,7 @@ class Rebuild:
 
     def archived(self, date: str) -> list[int]:
         """The hours of a day of which the archive holds anything."""
-        return archive.hours(self._disk, paths.raw_dir(self._venue, self._symbol, date))
+        return archive.held_hours(self._disk, self._venue, self._symbol, date)
 
     def hours(self, date: str, wanted: Iterable[int] | None = None) -> Iterator[Bar]:
         """The bars of these hours (default: all that the archive holds), in the order of time, revision 0."""

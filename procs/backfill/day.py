@@ -13,6 +13,7 @@ from shared.events import AggTrade, Trade
 from shared.files import TMP, Disk
 from shared.holdings import Merged, merge
 from shared.ids import Ids
+from shared.lines import line
 
 LEVEL = 3
 """Of zstd, as the compactor's default."""
@@ -48,7 +49,7 @@ class Day:
 
     def ids(self, kind: str) -> Ids:
         """All ids of the day that are held or staged."""
-        held = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date))
+        held = archive.held_hours(self._disk, self.venue, self.symbol, self.date)
         for hour in {*held, *self._said.hours}:
             if hour not in self._ids:
                 self._note(hour, merge(self._lines(hour), ()))
@@ -61,12 +62,20 @@ class Day:
 
     def _lines(self, hour: int) -> list[bytes]:
         """Those of the lake and, where there are, the staged ones."""
-        folder = paths.raw_dir(self.venue, self.symbol, self.date)
-        held = self._read(*(f"{folder}/{one.name}" for one in archive.parts(self._disk, folder, hour)))
+        held = self._held(hour)
         if hour not in self._said.hours:
             return held
         staged = self._read(staging.part(self.venue, self.symbol, self.date, hour))
         return merge(held, archive.trades_of(staged), hour in self._said.force).lines if held else staged
+
+    def _held(self, hour: int) -> list[bytes]:
+        folder = paths.raw_dir(self.venue, self.symbol, self.date)
+        parts = archive.parts(self._disk, folder, hour)
+        if parts or hour not in archive.held_hours(self._disk, self.venue, self.symbol, self.date):
+            return self._read(*(f"{folder}/{one.name}" for one in parts))
+        # Its lines are gone: what the ticks hold is held, and if anything is added it becomes lines again.
+        events, _ = archive.read_hour(self._disk, self.venue, self.symbol, self.date, hour)
+        return [line(event).encode() for event in sorted(events, key=lambda event: event.ts)]
 
     def _read(self, *files: str) -> list[bytes]:
         lines, problems = archive.read_lines(self._disk, files)

@@ -122,7 +122,7 @@ def _touched(
                 break
             ts = behind * paths.HOUR
             day, of_day = paths.date_of(ts), paths.hour_of(ts)
-            if not archive.parts(disk, paths.raw_dir(venue, symbol, day), of_day):
+            if of_day not in archive.held_hours(disk, venue, symbol, day):
                 continue
             if not sealed(day, of_day):
                 break

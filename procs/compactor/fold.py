@@ -122,7 +122,7 @@ def again(
     disk: Disk, venue: str, symbol: str, date: str, hour: int, stored: pa.Table, use_agg: bool | None
 ) -> pa.Table:
     """The hour's rows made from the archive; where it holds nothing, those that are stored."""
-    if not archive.parts(disk, paths.raw_dir(venue, symbol, date), hour):
+    if hour not in archive.held_hours(disk, venue, symbol, date):
         return stored
     bars = Rebuild(disk, venue, symbol, use_agg).hour(date, hour)
     return revised(stored, bar_table(bars, venue))

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from loguru import logger
 
-from shared.files import TMP, Disk
+from shared.files import TMP, Disk, checksum
 from shared.quarantine import set_aside
 
 if TYPE_CHECKING:
@@ -75,12 +77,21 @@ class Swap:
             raise NotAsWritten(f"{new}: the rows read back are not those that were written")
         return self._made(path, None)
 
+    def groups(self, path: str, schema: pa.Schema, rows: Callable[[], Iterator[pa.Table]], **options: Any) -> Made:
+        """A new Parquet file of the tables that `rows` gives, a row group each; it gives them twice, to compare."""
+        new = beside(path, NEW)
+        self._disk.write_groups(new, schema, rows(), **options)
+        for written, read in zip_longest(rows(), self._disk.read_groups(new)):
+            if written is None or read is None or not read.equals(written):
+                raise NotAsWritten(f"{new}: the rows read back are not those that were written")
+        return self._made(path, None)
+
     def _made(self, path: str, expected: str | None) -> Made:
-        data = self._disk.read(beside(path, NEW))
-        digest = hashlib.sha256(data).hexdigest()
+        new = beside(path, NEW)
+        digest = checksum(self._disk, new)
         if expected not in (None, digest):
-            raise NotAsWritten(f"{beside(path, NEW)}: the bytes read back are not those that were written")
-        made = Made(path, len(data), digest)
+            raise NotAsWritten(f"{new}: the bytes read back are not those that were written")
+        made = Made(path, self._disk.size(new) or 0, digest)
         self._makes.append(made)
         return made
 
@@ -172,7 +183,7 @@ def _stands(disk: Disk, made: Made, intent: Intent) -> bool:
 
 
 def _is(disk: Disk, path: str, made: Made) -> bool:
-    return disk.size(path) == made.size and hashlib.sha256(disk.read(path)).hexdigest() == made.sha256
+    return disk.size(path) == made.size and checksum(disk, path) == made.sha256
 
 
 def _hide(disk: Disk, intent: Intent, standing: set[str]) -> None:

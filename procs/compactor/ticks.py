@@ -1,43 +1,97 @@
-"""Every trade and quote of a closed day as tables: all keys of the raw lines, prices as exact decimals."""
+"""A day's events as columns: every key of the raw line, sorted by id, prices and sizes as exact decimals in 64 bits.
+
+A day is never in memory whole: its rows are gathered, spilled in runs that are each in order, and merged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from procs.compactor.swap import HOME
 from shared.archive import Line
-from shared.events import AggTrade, Quote, Trade
+from shared.files import TMP, Disk
+from shared.ids import Ids
 from shared.tables import RAW_COLUMNS
+from shared.tickfiles import KINDS, as_text
 
-KINDS: dict[str, tuple[type[Line], str, str]] = {
-    "trades": (Trade, "trade", "trade_id"),
-    "quotes": (Quote, "bookTicker", "update_id"),
-    "agg_trades": (AggTrade, "aggTrade", "agg_id"),
-}
-"""Folder, event, the raw line's ``stream``, and the id that the file is sorted by."""
+GROUP = 1 << 15
+"""Rows of a row group, and of a run: few enough that a busy day takes no more memory than a quiet one."""
+SPILL = "spill_"
 PRICES, SIZES = ("price", "bid", "ask"), ("qty", "bid_qty", "ask_qty")
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
-OPTIONS: dict[str, Any] = {
-    "compression": "zstd",
-    # Measured on captures: times and ids are smallest as differences, prices and sizes plain, for zstd finds the zeros.
-    "use_dictionary": [name for name, kind in RAW_COLUMNS if kind == "string"],
-    "column_encoding": {name: "DELTA_BINARY_PACKED" for name, kind in RAW_COLUMNS if kind == "int64"},
-    "store_decimal_as_integer": True,
-}
+LEVELS = {"trades": 15, "quotes": 6, "agg_trades": 15}
+"""Of zstd. Each trade is written once and read for years: 3 us of work take a tenth off it."""
 _INT64_DIGITS = 18
+_TEXT = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for name, kind in RAW_COLUMNS])
+
+
+class _Run(msgspec.Struct):
+    """Rows in order, in memory or on disk."""
+
+    low: int
+    """The lowest id in it."""
+    rows: pa.Table | None
+    path: str = ""
+
+
+class _Digits(msgspec.Struct):
+    """The most digits before and behind the point, as written and without the zeros at the end."""
+
+    whole: int = 0
+    places: int = 0
+    trimmed_whole: int = 0
+    trimmed_places: int = 0
+
+    def note(self, column: pa.ChunkedArray) -> None:
+        """Of numbers as text."""
+        column = column.drop_null()
+        if len(column):
+            whole, places = _digits(column)
+            self.whole, self.places = max(self.whole, whole), max(self.places, places)
+            whole, places = _digits(pc.utf8_rtrim(column, "0"))
+            self.trimmed_whole, self.trimmed_places = max(self.trimmed_whole, whole), max(self.trimmed_places, places)
+
+    @property
+    def kind(self) -> pa.DataType:
+        """The type that holds all of the numbers with as many digits after the point as the venue writes.
+
+        In 64 bits; where a number is too long for that the zeros at the end are given up, and then the 64 bits.
+        """
+        if self.whole + self.places <= _INT64_DIGITS:
+            return pa.decimal64(_INT64_DIGITS, self.places)
+        if self.trimmed_whole + self.trimmed_places <= _INT64_DIGITS:
+            return pa.decimal64(_INT64_DIGITS, self.trimmed_places)
+        return pa.decimal128(38, self.trimmed_places)
 
 
 class Ticks:
-    """The rows of one kind, gathered hour by hour: columns are a fraction of what the events take."""
+    """The rows of one kind. First all are added; then they can be had, in order, as often as wanted."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, disk: Disk, kind: str) -> None:
+        self._disk, self._kind = disk, kind
         self._event, self._stream, self._id = KINDS[kind]
-        self._hours: list[pa.Table] = []
+        self._order = [(self._id, "ascending"), ("ts", "ascending"), ("ts_recv", "ascending")]
+        self._waiting: list[pa.Table] = []
+        self._count = 0
+        self._runs: list[_Run] = []
+        self._price, self._size = _Digits(), _Digits()
+        self._span: tuple[int, int] | None = None
+        self._ends: tuple[int, int] | None = None
+        self._held = Ids()
+        self._repeated = 0
+        self.rows = 0
+        self.sources: dict[str, int] = {}
+
+    # --- what comes ---
 
     def add(self, events: Iterable[Line]) -> None:
+        """Those of this kind, that is."""
         rows = [event for event in events if type(event) is self._event]
         if not rows:
             return
@@ -47,55 +101,172 @@ class Ticks:
                 columns.append(pa.repeat(self._stream, len(rows)))
                 continue
             values = [getattr(row, name) for row in rows] if hasattr(rows[0], name) else None
-            as_text = pa.string() if kind in ("string", "decimal") else pa.int64()
-            columns.append(pa.array(values, as_text) if values is not None else pa.nulls(len(rows), as_text))
-        self._hours.append(pa.Table.from_arrays(columns, names=[name for name, _ in RAW_COLUMNS]))
+            column = pa.string() if kind in ("string", "decimal") else pa.int64()
+            columns.append(pa.array(values, column) if values is not None else pa.nulls(len(rows), column))
+        self._add(pa.Table.from_arrays(columns, schema=_TEXT))
 
-    def table(self) -> pa.Table:
-        """All of it, sorted by id, in the types of a tick file."""
-        empty = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for name, kind in RAW_COLUMNS])
-        rows = pa.concat_tables([empty.empty_table(), *self._hours])
-        rows = rows.sort_by([(self._id, "ascending"), ("ts", "ascending"), ("ts_recv", "ascending")])
-        price, size = (_decimal([rows.column(name) for name in names]) for names in (PRICES, SIZES))
-        types = [_type(name, kind, price, size) for name, kind in RAW_COLUMNS]
+    def add_rows(self, rows: pa.Table) -> None:
+        """Of an earlier tick file."""
+        if rows.num_rows:
+            self._add(as_text(rows).cast(_TEXT))
+
+    def _add(self, rows: pa.Table) -> None:
+        self._note(rows)
+        self._waiting.append(rows)
+        self._count += rows.num_rows
+        if self._count >= GROUP:
+            self._end_run(spill=True)
+
+    def _note(self, rows: pa.Table) -> None:
+        self.rows += rows.num_rows
+        for names, digits in ((PRICES, self._price), (SIZES, self._size)):
+            for name in names:
+                digits.note(rows.column(name))
+        self._span = _wider(self._span, rows.column("ts"))
+        self._ends = _wider(self._ends, rows.column(self._id))
+        if self._kind != "quotes":
+            self._repeated += sum(not self._held.add(one) for one in rows.column(self._id).to_pylist())
+            for counted in pc.value_counts(rows.column("source").combine_chunks()).to_pylist():
+                source = counted["values"]
+                self.sources[source] = self.sources.get(source, 0) + counted["counts"]
+
+    def _end_run(self, spill: bool) -> None:
+        if not self._waiting:
+            return
+        rows = pa.concat_tables(self._waiting).sort_by(self._order).combine_chunks()
+        run = _Run(rows.column(self._id)[0].as_py(), rows)
+        if spill:
+            run.rows, run.path = None, f"{HOME}/{SPILL}{self._kind}_{len(self._runs)}{TMP}"
+            self._disk.write_table(run.path, rows, "lz4")
+        self._runs.append(run)
+        self._waiting, self._count = [], 0
+
+    # --- what goes ---
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of them."""
+        said: dict[str, Any] = {"rows": self.rows}
+        if self._span is not None and self._ends is not None:
+            said |= {"first_ts": self._span[0], "last_ts": self._span[1]}
+            said |= {"first_id": self._ends[0], "last_id": self._ends[1]}
+        if self._kind != "quotes":
+            said |= {"missing": self._held.missing(), "repeated": self._repeated}
+        return said
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([(name, self._type(name, kind)) for name, kind in RAW_COLUMNS])
+
+    def _type(self, name: str, kind: str) -> pa.DataType:
+        if kind == "decimal":
+            return (self._price if name in PRICES else self._size).kind
+        if kind == "int64":
+            return NANOSECONDS if name.startswith("ts") else pa.int64()
+        return pa.string()
+
+    def groups(self) -> Iterator[pa.Table]:
+        """All rows in order, in the types of a tick file and in groups of one size."""
+        self._end_run(spill=False)
+        ready: list[pa.Table] = []
+        count = 0
+        for rows in self._merged():
+            ready.append(rows)
+            count += rows.num_rows
+            while count >= GROUP:
+                rows = pa.concat_tables(ready)
+                yield self._typed(rows.slice(0, GROUP))
+                ready, count = [rows.slice(GROUP)], count - GROUP
+        if count:
+            yield self._typed(pa.concat_tables(ready))
+
+    def _merged(self) -> Iterator[pa.Table]:
+        """Runs overlap by little: of each only what the later ones may come before is kept back."""
+        runs = sorted(self._runs, key=lambda run: run.low)
+        pending = _TEXT.empty_table()
+        for at, run in enumerate(runs):
+            rows = run.rows if run.rows is not None else self._disk.read_table(run.path)
+            if pending.num_rows:
+                rows = pa.concat_tables([pending, rows]).sort_by(self._order).combine_chunks()
+            last = rows.num_rows
+            if at + 1 < len(runs):
+                last = pc.sum(pc.less(rows.column(self._id), runs[at + 1].low)).as_py()
+            yield rows.slice(0, last)
+            pending = rows.slice(last)
+
+    def _typed(self, rows: pa.Table) -> pa.Table:
+        schema = self.schema
         columns = [
-            rows.column(name).cast(pa.decimal128(38, kind.scale)).cast(kind) if pa.types.is_decimal(kind)
-            else rows.column(name).cast(kind)
-            for (name, _), kind in zip(RAW_COLUMNS, types, strict=True)
-        ]  # fmt: skip
-        schema = pa.schema([(name, kind) for (name, _), kind in zip(RAW_COLUMNS, types, strict=True)])
-        return pa.Table.from_arrays(columns, schema=schema)
+            column.cast(pa.decimal128(38, kind.scale)).cast(kind) if pa.types.is_decimal(kind) else column.cast(kind)
+            for column, kind in zip(rows.columns, schema.types, strict=True)
+        ]
+        return pa.Table.from_arrays(columns, schema=schema).combine_chunks()
+
+    def options(self) -> dict[str, Any]:
+        """How to write them: each column in the encoding that is smallest for the first group."""
+        level = LEVELS[self._kind]
+        schema = self.schema
+        words = {name for name, kind in RAW_COLUMNS if kind == "string"}
+        encodings: dict[str, str] = {}
+        first = next(self.groups(), None)
+        for name in schema.names:
+            if first is None or name in words or first.column(name).null_count == first.num_rows:
+                continue
+            best = _best(first.select([name]), level)
+            if best == DICTIONARY:
+                words.add(name)
+            else:
+                encodings[name] = best
+        return {
+            "compression": "zstd",
+            "compression_level": level,
+            "use_dictionary": sorted(words),
+            "column_encoding": encodings,
+            "store_decimal_as_integer": True,
+        }
+
+    def close(self) -> None:
+        """Removes what was spilled."""
+        for run in self._runs:
+            if run.path:
+                self._disk.remove(run.path)
 
 
-def _type(name: str, kind: str, price: pa.DataType, size: pa.DataType) -> pa.DataType:
-    if kind == "decimal":
-        return price if name in PRICES else size
-    if kind == "int64":
-        return NANOSECONDS if name.startswith("ts") else pa.int64()
-    return pa.string()
+DICTIONARY = "DICTIONARY"
 
 
-def _decimal(columns: list[pa.ChunkedArray]) -> pa.DataType:
-    """The type that holds all of these numbers with as many digits after the point as the venue writes.
+def _best(column: pa.Table, level: int) -> str:
+    """Of the encodings that every reader knows, the one that takes the fewest bytes."""
+    kind = column.schema.types[0]
+    is_short = not pa.types.is_decimal128(kind)
+    found = {}
+    for encoding in ("DELTA_BINARY_PACKED", "PLAIN", DICTIONARY)[0 if is_short else 1 :]:
+        out = pa.BufferOutputStream()
+        plain = {} if encoding == DICTIONARY else {"column_encoding": encoding}
+        pq.write_table(
+            column, out, compression="zstd", compression_level=level, use_dictionary=not plain,
+            store_decimal_as_integer=True, **plain,
+        )  # fmt: skip
+        found[encoding] = out.tell()
+    return min(found, key=lambda one: found[one])
 
-    In 64 bits; where a number is too long for that the zeros at the end are given up, and then the 64 bits.
-    """
-    written = [column.drop_null() for column in columns]
-    whole, places = _digits(written)
-    if whole + places > _INT64_DIGITS:
-        whole, places = _digits([pc.utf8_rtrim(column, "0") for column in written])
-    if whole + places > _INT64_DIGITS:
-        return pa.decimal128(38, places)
-    return pa.decimal64(_INT64_DIGITS, places)
+
+def _wider(span: tuple[int, int] | None, column: pa.ChunkedArray) -> tuple[int, int]:
+    found = pc.min_max(column).as_py()
+    low, high = found["min"], found["max"]
+    return (low, high) if span is None else (min(span[0], low), max(span[1], high))
 
 
-def _digits(columns: list[pa.ChunkedArray]) -> tuple[int, int]:
-    """The most digits before and behind the point."""
-    whole = places = 0
-    for column in columns:
-        if len(column):
-            length, point = pc.utf8_length(column), pc.find_substring(column, ".")
-            before = pc.if_else(pc.less(point, 0), length, point)
-            whole = max(whole, pc.max(before).as_py())
-            places = max(places, pc.max(pc.subtract(pc.subtract(length, before), 1)).as_py())
-    return whole, max(places, 0)
+def _digits(numbers: pa.ChunkedArray) -> tuple[int, int]:
+    """The most digits before and behind the point of numbers as text."""
+    length, point = pc.utf8_length(numbers), pc.find_substring(numbers, ".")
+    before = pc.if_else(pc.less(point, 0), length, point)
+    places = pc.max(pc.subtract(pc.subtract(length, before), 1)).as_py()
+    return pc.max(before).as_py(), max(places, 0)
+
+
+def sweep_spills(disk: Disk) -> None:
+    """Of a run that was killed."""
+    for name in disk.list(HOME):
+        if name.startswith(SPILL):
+            disk.remove(f"{HOME}/{name}")

@@ -12,13 +12,17 @@ from loguru import logger
 from procs.compactor import Config, backfills, fold, instruments, repair
 from procs.compactor.day import Day
 from procs.compactor.swap import HOME, recover, sweep
+from procs.compactor.ticks import sweep_spills
 from shared import archive, paths, staging
 from shared.barstore import bar_hours, open_days
 from shared.errand import Errand
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
+from shared.process import EXIT_CONFIG
 from shared.room import BATCHES, NoRoom, demand
 from shared.sealing import Reached, reached
+
+ACCEPT = "accept-missing"
 
 
 class Done(msgspec.Struct):
@@ -42,6 +46,9 @@ class Asked(Exception):
 
 def compact(errand: Errand[Config]) -> int:
     """One run; the exit code."""
+    if ACCEPT in errand.flags and errand.date is None:
+        logger.error("--accept-missing is said of one day: with --date")
+        return EXIT_CONFIG
     run = Run(errand)
     try:
         run.work()
@@ -62,12 +69,14 @@ class Run:
         self._errand = errand
         self._disk: Disk = errand.disk
         self._level = errand.settings.raw_level
+        self._accepts = ACCEPT in errand.flags
         self._reached: dict[str, Reached] = {}
         self.done = Done()
 
     def work(self) -> None:
         self._disk.mkdir(HOME)
         recover(self._disk)
+        sweep_spills(self._disk)
         self._reached = reached(self._disk, self._errand.pipeline)
         self._fold_lines()
         self._fold_bars()
@@ -204,14 +213,19 @@ class Run:
 
     def _reopen(self, venue: str, symbol: str, date: str) -> None:
         """Has the day closed again, durably before a file of it changes."""
-        if self._disk.size(paths.checksum_file(venue, symbol, date)) is not None:
+        if self._is_closed(venue, symbol, date):
             self._disk.write(_reopened(venue, symbol, date), b"")
             self._disk.sync_dir(HOME)
+
+    def _is_closed(self, venue: str, symbol: str, date: str) -> bool:
+        return self._disk.size(paths.checksum_file(venue, symbol, date)) is not None
 
     def _close_days(self) -> None:
         known = {*archive.symbols(self._disk), *archive.symbols(self._disk, "parquet")}
         for venue, symbol in sorted(known):
             days = {*self._dates(paths.symbol_dir("raw", venue, symbol)), *self._open_days(venue, symbol)}
+            if self._accepts and self._errand.date is not None and self._is_closed(venue, symbol, self._errand.date):
+                days.add(self._errand.date)  # all of its lines may be gone
             for date in sorted(days):
                 if self._closes(venue, symbol, date):
                     self.done.days_closed += self._try(partial(self._close, venue, symbol, date))
@@ -232,7 +246,7 @@ class Run:
         return False
 
     def _close(self, venue: str, symbol: str, date: str) -> bool:
-        done = Day(self._disk, venue, symbol, date).close()
+        done = Day(self._disk, venue, symbol, date, self._accepts).close()
         if done:
             self._disk.remove(_reopened(venue, symbol, date))
         return done

@@ -23,6 +23,12 @@ FAR_OFF_NS = quality.SECOND
 """A clock further off than this is worth a word."""
 
 
+def lacks(said: dict[str, Any]) -> bool:
+    """Whether trades are missing of which nobody has said that they are gone: they may come yet."""
+    missing = said.get("trades_missing", 0) + said.get("aggregates_missing", 0)
+    return bool(missing > said.get("unhealable", 0))
+
+
 class Beside(msgspec.Struct):
     """What is said of a day beside its lines and bars."""
 
@@ -53,7 +59,8 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
     if rows != trades:
         wrong.append(f"the tick file has {rows} trades, the archive {trades}")
     healed = ids["healed_count"] + aggregates["healed_count"]
-    so_far = _so_far(day, seconds, tail, ids["missing_count"] + aggregates["missing_count"], healed, wrong)
+    missing_count, gone_count = (ids[key] + aggregates[key] for key in ("missing_count", "unhealable"))
+    so_far = _so_far(day, seconds, tail, missing_count, healed, wrong)
     return {
         "certificate": VERSION,
         "schema": SCHEMA_VERSION,
@@ -71,7 +78,7 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "trades_missing": ids["missing_count"],
         "aggregates_missing": aggregates["missing_count"],
         "healed": healed,
-        "unhealable": ids["unhealable"] + aggregates["unhealable"],
+        "unhealable": gone_count,
         "quotes": sum(hour.quotes for hour in day.hours),
         "bars": sum(hour.bars.rows for hour in day.hours),
         "bars_differ": bars.pop("differ_count"),
@@ -97,7 +104,7 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "hours": account.hours(day, [*missing, *day.aggregates_missing()], tail),
         "hours_sealed": [hour.hour for hour in day.hours if hour.is_sealed],
         "fetched": beside.fetched,
-        "judged_by": day.fingerprint(),
+        "judged_by": day.fingerprint(missing_count > gone_count),
         "manifest": {key: value for key, value in beside.manifest.items() if key != "files"} or None,
         "files": beside.files,
     }
@@ -205,6 +212,7 @@ def _wrong(day: Day, settled: list[Hour], ids: dict[str, Any], aggregates: dict[
         "bars that stand more than once": sum(hour.bars.repeated for hour in hours),
         "files of bars that cannot be read": sum(len(hour.bars.unreadable) for hour in hours),
         "broken lines": sum(hour.broken for hour in hours) + len(day.feed_problems),
+        "hours whose lines are gone": len(day.lines_lost()),
         "lines in the wrong file": sum(hour.misplaced for hour in hours),
         "lines that make no sense": sum(hour.nonsense for hour in hours),
         "quotes with the bid above the ask": sum(hour.crossed for hour in hours),
@@ -226,6 +234,9 @@ def _notes(day: Day, seconds: dict[str, int], beside: Beside) -> list[str]:
         said.append("the venue skips ids of its own: only its daily file can prove more")
     if locked := sum(hour.locked for hour in day.hours):
         said.append(f"{locked} quotes with the bid equal to the ask")
+    if removed := beside.manifest.get("removed"):
+        hours = ", ".join(f"{hour:02d}" for hour in removed["hours"])
+        said.append(f"the lines of hour {hours} were removed by the user: their ticks stand for them")
     if rejected := sum(beside.rejected.get("of_symbol", {}).values()):
         said.append(f"{rejected} frames of this symbol could not be understood")
     offsets = quality.clock_offsets(day.feed)

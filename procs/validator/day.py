@@ -11,7 +11,7 @@ import msgspec
 
 from procs.validator.hour import Hour, Interval, compare, files_of, line_files, lines_hash, read_lines, stood
 from procs.validator.memory import VERSION, Memory, remembered
-from shared import archive, paths, quality
+from shared import archive, paths, quality, tickfiles
 from shared.bars import bars_hash
 from shared.barstore import Stored, bar_files, rows_hash
 from shared.events import AggTrade, Bar, Feed, Trade
@@ -45,7 +45,7 @@ class Day:
         self.follows = False
         self._lead: tuple[list[str], str] = ([], "")
         self.given_up: list[Feed] = []
-        """What nobody has any more, said on the day or the next."""
+        """What nobody has any more, said on the day or on those behind it."""
         self.ids_have_holes = False
         """The venue itself skips raw ids (futures): only aggregates or its daily file tell what is missing."""
         self.is_compared = False
@@ -93,13 +93,23 @@ class Day:
         end = self.start + (hour + 1) * paths.HOUR
         return self._at.archive_sealed(end) and (not self.has_bars or self._at.bars_sealed(end))
 
-    def fingerprint(self) -> str:
-        """Of everything the day is judged by."""
+    def fingerprint(self, lacks: bool) -> str:
+        """Of everything the day is judged by; where it `lacks` trades, of what may be said of them later."""
         named = [name for hour in range(24) for name in files_of(self._disk, self.venue, self.symbol, self.date, hour)]
         for path in beside(self.venue, self.symbol, self.date):
-            named.append(f"{path}:{self._disk.size(path)}")
+            named.append(f"{path}:{self._sum(path)}")
         named += self._lead_of(Memory(), is_read=False)[0]
+        for folder in (paths.feed_dir(self.venue, date) for date in self._later() if lacks):
+            files = (f"{folder}/{part.name}" for part in archive.parts(self._disk, folder))
+            named += [f"{path}:{self._disk.size(path)}" for path in files]
         return hashlib.sha256("\n".join(named).encode()).hexdigest()
+
+    def _sum(self, path: str) -> str:
+        """Of its content: a manifest that names other files may well be as long as before."""
+        try:
+            return hashlib.sha256(self._disk.read(path)).hexdigest()
+        except FileNotFoundError:
+            return ""
 
     # --- judging ---
 
@@ -116,22 +126,37 @@ class Day:
         self.hours = [known[hour] for hour in sorted(known)]
         feed, self.feed_problems = archive.read_feed(self._disk, self.venue, self.date)
         self.feed = [event for event in feed if not event.symbols or self.symbol in event.symbols]
-        later, _ = archive.read_feed(self._disk, self.venue, paths.date_of(self.end))
-        self.given_up = [event for event in [*self.feed, *later] if event.kind == "unhealable"]
+        self.given_up = [event for event in self.feed if event.kind == "unhealable"]
         self.follows = memory.follows or bool(self._hours_of(self.start - paths.DAY))
         self.before = (None if has_other_lead else memory.before) or self._trade_near(self.start - paths.DAY, -1)
         if self.is_over:
             self.after = self.next_trade()
+        if self.missing() or self.aggregates_missing():
+            self._read_later()
+
+    def _later(self) -> list[str]:
+        return [paths.date_of(self.end + days * paths.DAY) for days in range(LOOK_AROUND)]
+
+    def _read_later(self) -> None:
+        """What was given up afterwards: on the next day as a rule, or whenever the machine was there again."""
+        for date in self._later():
+            later, _ = archive.read_feed(self._disk, self.venue, date)
+            self.given_up += [event for event in later if event.kind == "unhealable"]
 
     def next_trade(self) -> Interval | None:
         """The first trade behind the day, if one is held by now."""
         return self._trade_near(self.end, 1)
 
     def _hours_of(self, day: int) -> list[int]:
-        return archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, paths.date_of(day)))
+        return archive.held_hours(self._disk, self.venue, self.symbol, paths.date_of(day))
+
+    def lines_lost(self) -> list[int]:
+        """Hours whose lines are gone although nobody has said to have removed them; their ticks stand for them."""
+        present = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date))
+        return tickfiles.lost(self._disk, self.venue, self.symbol, self.date, present)
 
     def _held_hours(self) -> list[int]:
-        raw = archive.hours(self._disk, paths.raw_dir(self.venue, self.symbol, self.date))
+        raw = archive.held_hours(self._disk, self.venue, self.symbol, self.date)
         files = bar_files(self._disk, self.venue, self.symbol, self.date)
         rows = [hour for hour in range(24) if None in files and self._stored.hour(hour)[0].num_rows]
         return sorted({*raw, *rows, *(hour for hour in files if hour is not None)})
@@ -161,7 +186,12 @@ class Day:
         return files, lines_hash(*of)
 
     def _stands(self, hour: Hour) -> bool:
-        """Whether the judgement still holds: files may have been folded, but lines and rows are the same."""
+        """Whether the judgement still holds: files may have been folded, but lines and rows are the same.
+
+        One that asked for other bars does not: theirs may fill just as many bytes.
+        """
+        if hour.bars.differ or hour.bars.repeated or hour.bars.unreadable:
+            return False
         files = files_of(self._disk, self.venue, self.symbol, self.date, hour.hour)
         if files != hour.files:
             rows, unreadable = self._stored.hour(hour.hour)
@@ -219,7 +249,8 @@ class Day:
         save(self._disk, self.memory_path, Memory(VERSION, self.before, self.follows, self.hours, *self._lead))
 
     def forget(self) -> None:
-        self._disk.remove(self.memory_path)
+        for path in (self.memory_path, self.memory_path + TMP):
+            self._disk.remove(path)
 
     # --- together ---
 

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import msgspec
 
-from shared import archive, paths, quality
+from shared import archive, paths, quality, tickfiles
 from shared.archive import Problem
 from shared.barfiles import bar_table, starts
 from shared.bars import ENDS_QUOTES
 from shared.barstore import Stored, bar_files, by_second, rows_hash
 from shared.events import AggTrade, Bar, Quote, Trade
-from shared.files import Disk
+from shared.files import Disk, checksum
 from shared.ids import Ids
 
 LISTED = 20
@@ -181,19 +181,40 @@ def files_of(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> list[
 
 
 def line_files(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> list[str]:
-    """Names and sizes of the hour's lines and feed."""
+    """Names and sizes of the hour's lines and feed; of the ticks where they stand for the lines."""
     raw, feed = paths.raw_dir(venue, symbol, date), paths.feed_dir(venue, date)
     named = [f"{folder}/{part.name}" for folder in (raw, feed) for part in archive.parts(disk, folder, hour)]
+    named += _ticks(disk, venue, symbol, date, hour)
     return [f"{path}:{disk.size(path)}" for path in named]
 
 
 def lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str:
     """The same whether the hour's lines stand in minutes or are folded."""
+    for look in range(LOOKS):
+        try:
+            return _lines_hash(disk, venue, symbol, date, hour)
+        except FileNotFoundError:  # folded while we looked
+            if look == LOOKS - 1:
+                raise
+    raise AssertionError
+
+
+def _lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str:
     digest = hashlib.sha256()
     for folder in (paths.raw_dir(venue, symbol, date), paths.feed_dir(venue, date)):
         for part in archive.parts(disk, folder, hour):
             digest.update(archive.content(disk, f"{folder}/{part.name}")[0])
+    for path in _ticks(disk, venue, symbol, date, hour):
+        digest.update(checksum(disk, path).encode())
     return digest.hexdigest()
+
+
+def _ticks(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> list[str]:
+    """The files that hold the hour's events, where its lines are gone."""
+    if archive.parts(disk, paths.raw_dir(venue, symbol, date), hour):
+        return []
+    are_there = hour in tickfiles.hours(disk, venue, symbol, date)
+    return tickfiles.files(disk, venue, symbol, date) if are_there else []
 
 
 # --- rows ---

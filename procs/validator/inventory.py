@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 from shared import archive, paths
 from shared.barstore import bar_files
-from shared.files import Disk
+from shared.files import Disk, checksum
 
 
 def inventory(
@@ -50,16 +49,3 @@ def is_being_written(disk: Disk, venue: str, symbol: str, date: str) -> bool:
     """Whether a file of lines is open, or was left open by a kill."""
     folders = (paths.raw_dir(venue, symbol, date), paths.feed_dir(venue, date))
     return any(part.is_open for folder in folders for part in archive.parts(disk, folder))
-
-
-def checksum(disk: Disk, path: str) -> str:
-    """SHA-256. Raises FileNotFoundError."""
-    digest = hashlib.sha256()
-    at = 0
-    while piece := disk.read(path, at, _PIECE):
-        digest.update(piece)
-        at += len(piece)
-    return digest.hexdigest()
-
-
-_PIECE = 1 << 22

@@ -16,7 +16,7 @@ from procs.validator.work import a_day, read_manifest
 from shared import archive, paths, staging, topology
 from shared.archive import part_of
 from shared.errand import uses_aggregates
-from shared.files import Disk
+from shared.files import Disk, checksum
 from shared.sealing import Reached, reached
 
 COMPARED = ("trades", "quotes", "bars", "broken_lines")
@@ -64,7 +64,7 @@ def _check(
     if not said:
         return Checked(*key, "unproven", wrong=[f"{path}: cannot be read, or is of another version"])
     found = Checked(*key, str(said.get("verdict")), len(said["files"]))
-    if published is not None and inventory.checksum(disk, path) != published:
+    if published is not None and checksum(disk, path) != published:
         found.wrong.append(f"{path}: is not the certificate that was issued")
     gone = _check_files(disk, said, found)
     _check_sums(disk, said, found)
@@ -80,7 +80,7 @@ def _check_files(disk: Disk, said: dict[str, Any], found: Checked) -> list[str]:
     gone = []
     for file in said["files"]:
         try:
-            is_same = inventory.checksum(disk, file["path"]) == file["sha256"]
+            is_same = checksum(disk, file["path"]) == file["sha256"]
         except FileNotFoundError:
             if _may_be_gone(disk, said, file["path"]):
                 gone.append(file["path"])
@@ -110,7 +110,7 @@ def _check_sums(disk: Disk, said: dict[str, Any], found: Checked) -> None:
         return
     path = paths.checksum_file(said["venue"], said["symbol"], said["date"])
     try:
-        is_same = inventory.checksum(disk, path) == said["manifest"]["checksums"]
+        is_same = checksum(disk, path) == said["manifest"]["checksums"]
     except FileNotFoundError:
         found.wrong.append(f"{path}: is not there")
         return

@@ -77,7 +77,8 @@ def _due(errand: Errand[Config]) -> Iterator[tuple[str, str, str]]:
         for date in sorted(held):
             if errand.date is None:
                 before = {} if date in newest else certificate.read(disk, venue, symbol, date)
-                is_due = not before.get("is_over") or before.get("is_provisional", True) or _asks(before)
+                is_due = not before.get("is_over") or before.get("is_provisional", True)
+                is_due = is_due or _asks(before) or certificate.lacks(before)
             else:
                 is_due = date == errand.date
             if is_due:
@@ -93,10 +94,11 @@ def _asks(said: dict[str, Any]) -> bool:
 class Run:
     """One run over a lake."""
 
-    def __init__(self, errand: Errand[Config]) -> None:
+    def __init__(self, errand: Errand[Config], now: int | None = None) -> None:
+        """`now` in nanoseconds, where it is not this machine's."""
         self._errand = errand
         self._disk = errand.disk
-        self._now = time.time_ns()
+        self._now = time.time_ns() if now is None else now
         self._enquiries: dict[str, Enquiry | None] = {}
         self._rejected: dict[tuple[str, str], Rejections] = {}
 
@@ -105,7 +107,8 @@ class Run:
         disk = self._disk
         before = certificate.read(disk, venue, symbol, date)
         day = self._day(venue, symbol, date, at)
-        if before.get("is_over") and before.get("judged_by") == day.fingerprint() and self._stands(before, day):
+        judged_by = day.fingerprint(certificate.lacks(before))
+        if before.get("is_over") and before.get("judged_by") == judged_by and self._stands(before, day):
             return before
         day.judge()
         manifest = read_manifest(disk, venue, symbol, date)
@@ -139,8 +142,6 @@ class Run:
         """Whether a judgement of the same files is still what would be said."""
         if _asks(before):
             return False
-        if before["trades_missing"] + before["aggregates_missing"] > before["unhealable"]:
-            return False  # they may have been given up since
         if before.get("is_provisional") and self._now >= day.end + certificate.FINAL_AFTER:
             return False
         if self._wants_klines(day, before["klines"]):

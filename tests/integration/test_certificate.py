@@ -107,6 +107,23 @@ def test_missing_ids_make_a_day_partial_and_are_named_with_the_reason_nobody_has
     assert partial == [1]
 
 
+def test_what_is_given_up_days_later_stands_in_a_certificate_that_was_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = a_whole_day()
+    lost = trades_of(events)[7].trade_id
+    disk = a_lake(tmp_path, without(events, {lost}))
+    monkeypatch.setattr("procs.validator.work.time.time_ns", lambda: MIDNIGHT + 8 * paths.DAY)
+    monkeypatch.setattr("procs.validator.work.NEWEST", 0)
+    said = judged(disk)
+    assert (said["trades_missing"], said["unhealable"], said["is_provisional"]) == (1, 0, False)
+    why = {"stream": "trade", "first_id": lost, "last_id": lost, "reason": "not in the venue's history"}
+    write_feed(disk, [Feed("unhealable", MIDNIGHT + 3 * paths.DAY, MIDNIGHT, ["SOLUSDT"], why)])
+    validate(Errand(disk, Config(), None, None, True, Lifeline()))
+    said = certificate(disk)
+    assert (said["trades_missing"], said["unhealable"]) == (1, 1)
+
+
 @pytest.mark.parametrize("edge", [0, -1])
 def test_ids_missing_at_the_edge_of_a_day_are_named_too(tmp_path: Path, edge: int) -> None:
     events = a_whole_day()

@@ -235,6 +235,33 @@ def test_the_compactor_mends_what_the_validator_asks_for(tmp_path: Path) -> None
     assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []
 
 
+def test_bars_that_were_made_again_are_judged_again_though_no_size_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SameSizes(Files):
+        """Rows of which one number changed fill as many bytes as before, by chance: here always."""
+
+        def size(self, path: str) -> int | None:
+            return None if super().size(path) is None else 100 if "parquet" in path else super().size(path)
+
+    events = an_evening()
+    disk = SameSizes(tmp_path)
+    a_lake(tmp_path, events)
+    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    later = paths.day_start(DATE) + 8 * paths.DAY
+    monkeypatch.setattr("procs.validator.work.time.time_ns", lambda: later)
+    day = paths.bars_day(VENUE, "SOLUSDT", DATE)
+    rows = disk.read_table(day)
+    disk.write_table(day, rows.slice(1), compression="zstd")
+    monkeypatch.setattr("procs.validator.work.NEWEST", 0)  # it is final, and not among those that are always judged
+    code, said = judge(disk)
+    assert (code, said["bars_differ"], said["is_provisional"]) == (1, 1, False)
+    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    code, said = judge(disk)
+    assert (code, said["wrong"]) == (0, [])
+    assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []
+
+
 def test_bars_are_not_made_again_from_lines_that_are_broken(tmp_path: Path) -> None:
     events = an_evening()
     disk = a_lake(tmp_path, events)
