@@ -224,7 +224,7 @@ def _int64(column: bytes) -> memoryview:
 
 def plain(number: int, digits: int) -> str:
     """A count of units of the last digit as its text, with all `digits` after the point."""
-    text = f"{number:0{digits + 1}d}"
+    text = str(number).zfill(digits + 1)
     return f"{text[:-digits]}.{text[-digits:]}"
 
 

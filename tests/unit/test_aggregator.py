@@ -10,16 +10,17 @@ import pytest
 
 from procs.aggregator import Aggregator, Config
 from shared.checkpoint import peek
-from shared.events import Bar, Batch, Event, Feed, Quote, Trade
+from shared.events import Bar, Batch, Columns, Event, Feed, Quote, Trade
 from shared.files import Files
 from shared.runner import Context, Stage
+from tests.columns import columns_of
 
 S = 1_000_000_000
 T = 1_700_000_000 * S
 
 
 def trade(ts: int, one: int, symbol: str = "AAA") -> Trade:
-    return Trade(symbol, ts, ts, ts, 0, "187.42000000", "3.1", "buy", one)
+    return Trade(symbol, ts, ts, ts, 0, "187.42000000", "3.10000000", "buy", one)
 
 
 def batches(*contents: tuple[int, Sequence[Event]]) -> list[Batch]:
@@ -55,6 +56,27 @@ def test_time_flows_on_without_bars_and_outputs_are_numbered_without_holes(tmp_p
     assert [b.ts for b in out] == [T + i * S for i in range(-2, 8)]
     assert [b.first for b in out] == list(range(1, 11))
     assert stage.given == out[-1].last
+
+
+def test_a_batch_of_columns_gives_what_its_events_give_and_never_becomes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [trade(T + i * S // 10, i) for i in range(1, 40)]
+    one_by_one, _ = begin(tmp_path / "events")
+    in_columns, _ = begin(tmp_path / "columns")
+    (batch,) = batches((T + 9 * S, events))
+    expected = list(one_by_one.handle(batch))
+    monkeypatch.setattr(Columns, "__iter__", None)
+    assert list(in_columns.handle(msgspec.structs.replace(batch, events=columns_of(events)))) == expected
+    assert [bar.trade_count for bar in bars(expected)] == [9, 10, 10, 10]
+
+
+def test_columns_after_the_end_of_a_recording_are_a_recording_that_goes_on(tmp_path: Path) -> None:
+    stage, _ = begin(tmp_path)
+    list(stage.handle(Batch(1, T + S, [trade(T, 1), Feed("ended", T + S, 0)])))
+    assert stage._ended
+    list(stage.handle(Batch(4, T + 2 * S, columns_of([trade(T + 2 * S, 2)]))))
+    assert not stage._ended
 
 
 def test_a_kill_at_any_batch_repeats_the_same_outputs(tmp_path: Path) -> None:
