@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from procs.archiver import Archiver, Config
@@ -43,6 +43,8 @@ times = st.integers(MIDNIGHT - 2 * MINUTE, MIDNIGHT + 2 * MINUTE) | st.sampled_f
 )
 shorter_times = st.sampled_from([edge for edge in edges if edge >= 10**8]) | st.integers(10**8, 10**12)
 names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5, unique=True)
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def int64(values: Sequence[int]) -> bytes:
@@ -98,13 +100,13 @@ intervals = st.sampled_from([paths.SECOND, MINUTE, paths.HOUR])
 mosts = st.sampled_from([1, 2, 7, 8192])
 
 
-@settings(max_examples=200)
+@settings(SLOW, max_examples=150)
 @given(columns() | columns(times=shorter_times), intervals, mosts)
 def test_lines_made_of_columns_are_those_of_the_single_events(columns: Columns, every: int, most: int) -> None:
     assert found(columns, every, most) == expected(columns, every)
 
 
-@settings(max_examples=100)
+@settings(SLOW, max_examples=60)
 @given(columns(times=numbers) | columns(names=st.permutations([*NAMES, LONG])), intervals, mosts)
 def test_times_and_symbols_of_any_length_are_right_or_left_to_the_plain_way(
     columns: Columns, every: int, most: int
@@ -126,6 +128,7 @@ def test_every_length_of_a_number_stands_beside_every_other(digits: int) -> None
         assert found(one, MINUTE, 8192) == expected(one, MINUTE)
 
 
+@settings(SLOW, max_examples=60)
 @given(columns())
 def test_runs_of_trade_ids_are_all_trade_ids_in_the_order_of_their_symbols(columns: Columns) -> None:
     single: dict[str, Ids] = {}
@@ -172,7 +175,7 @@ def contents(folder: str) -> dict[str, bytes]:
 archived = st.lists(st.tuples(columns(most=12), st.booleans(), st.booleans()), max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(SLOW, max_examples=40)
 @given(archived)
 def test_columns_leave_the_files_and_the_checkpoint_of_the_single_events(
     batches: list[tuple[Columns, bool, bool]],
@@ -183,6 +186,7 @@ def test_columns_leave_the_files_and_the_checkpoint_of_the_single_events(
         assert kept(batches, as_columns=True) == kept(batches, as_columns=False)
 
 
+@settings(SLOW, max_examples=40)
 @example(columns_of([]))
 @given(columns(most=5))
 def test_columns_of_the_events_of_columns_are_the_same(columns: Columns) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from procs.archiver import Archiver, Config
 from shared import checkpoint, paths
-from shared.events import Batch, Event, Feed, Quote, Rejected, Trade
+from shared.events import Batch, Columns, Event, Feed, Quote, Rejected, Trade
 from shared.files import Files
 from shared.lines import line, parse_feed, parse_line
 from shared.runner import Context
+from tests.columns import columns_of
 
 T0 = paths.day_start("2025-10-20") + 13 * paths.HOUR + 42 * paths.MINUTE
 RAW = "raw/binance/SOLUSDT/2025-10-20"
@@ -320,3 +321,65 @@ def test_a_file_that_came_to_be_later_than_its_entry_has_a_durable_name(
     monkeypatch.setattr(disk, "sync_dir", lambda path: named.extend(disk.list(path)))
     stage.commit()
     assert "open_1342_1.jsonl" in named
+
+
+# --- columns ---
+
+
+def busy(ts: int, *numbers: int) -> Columns:
+    digits = {"price": "187.42000000", "qty": "3.10000000"}
+    return columns_of([msgspec.structs.replace(trade(ts, number), ts_sent=ts, **digits) for number in numbers])
+
+
+def test_columns_are_lines_behind_those_that_wait_and_before_those_that_come(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    assert list(stage.handle(Batch(at, T0 + S, busy(T0 + S, 2, 3)))) == []
+    feed(stage, at + 3, T0 + S, quote(T0 + S))
+    stage.commit()
+    rows = [trade(T0), *busy(T0 + S, 2, 3), quote(T0 + S)]
+    assert text(disk, f"{RAW}/open_1342.jsonl") == "".join(map(line, rows))
+    saved = checkpoint.peek(disk, "journal/archive/ckpt-binance")
+    assert (saved["position"], saved["ids"]["SOLUSDT"]) == (at + 4, [[1, 3]])
+    assert stage.counters["lines"] == 4
+
+
+def test_late_columns_make_a_file_of_their_own(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0 + 90 * S, trade(T0))
+    stage.commit()
+    stage.handle(Batch(at, T0 + 90 * S, busy(T0, 2)))
+    stage.commit()
+    assert disk.list(RAW) == ["part_1342.jsonl", "part_1342_1.jsonl"]
+
+
+def test_columns_beyond_the_buffer_are_written_before_the_commit(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    stage.handle(Batch(1, T0, busy(T0, *range(6000))))
+    assert disk.size(f"{RAW}/open_1342.jsonl") == len("".join(map(line, busy(T0, *range(6000)))))
+
+
+def test_after_damage_columns_that_stand_on_disk_are_not_written_twice(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.write("journal/archive/ckpt-binance.1", b"torn")
+    disk.write(f"{RAW}/part_1342.jsonl", "".join(map(line, busy(T0, 1, 2))).encode())
+    stage = archiver(disk)
+    stage.handle(Batch(1, T0, busy(T0, 1, 2, 3)))
+    stage.commit(final=True)
+    assert disk.list(RAW) == ["part_1342.jsonl", "part_1342_1.jsonl"]
+    assert text(disk, f"{RAW}/part_1342_1.jsonl") == "".join(map(line, busy(T0, 3)))
+
+
+@pytest.mark.parametrize(("numbers", "name"), [((), "part_1342.jsonl"), ((1,), "open_1342.jsonl")])
+def test_columns_behind_the_end_of_a_recording_open_it_again(
+    tmp_path: Path, numbers: tuple[int, ...], name: str
+) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0, 9), Feed("ended", T0, T0))
+    stage.handle(Batch(at, T0, busy(T0, *numbers)))
+    stage.commit()
+    assert disk.list(RAW) == [name]
