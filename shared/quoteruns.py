@@ -1,11 +1,13 @@
 """Quotes of one second that came in columns: kept as they came, and summed up while they come.
 
-Nearly always they are in order, nothing cuts between them and what stood before is older. Then the sums are all that
-the bar asks for. In any other case the columns become single quotes again, and `seconds.fold` decides.
+Nearly always they are in order, none came otherwise and what stood before is older. Then the sums are all that the bar
+asks for. Else all quotes of the second are put in order; and where that is not enough, they become single quotes again
+and `seconds.fold` decides.
 """
 
 from __future__ import annotations
 
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ Block = NDArray[np.int64]
 """A column a quote; its rows are these."""
 TS, ID, BID, BID_QTY, ASK, ASK_QTY = range(6)
 FIELDS = 6
+_INT64 = (1 << 63) - 1
 
 
 class Stretch(msgspec.Struct, gc=False):
@@ -68,23 +71,56 @@ class QuoteRuns:
             self._weighted += weighted
         self._last = last
 
-    def fold(self, standing: Any, start: int, units: Units) -> tuple[Any, int, int] | None:
-        """As `seconds.fold` without a cut; None where only that can tell."""
-        first_ts, first_id = self._first
-        if not self.is_straight or (standing is not None and standing[1] > first_id):
-            return None
-        ts, one, *prices = self._last
+    def fold(self, quotes: list[Quote], standing: Any, start: int, units: Units) -> tuple[Any, int, int] | None:
+        """As `seconds.fold` of these and of `quotes`, which came one by one, where no cut is between them; None where
+        only that can tell."""
+        if quotes or not self.is_straight or (standing is not None and standing[1] > self._first[1]):
+            block = self._in_order(quotes, units)
+            if block is None or (standing is not None and standing[1] > _INT64):
+                return None
+            ids = block[ID]
+            stands = ids == np.maximum.accumulate(ids)
+            block = block[:, stands if standing is None else stands & (ids >= standing[1])]
+            if not block.shape[1]:
+                return standing, _spread(standing, units) * SECOND, SECOND
+            first_ts, last = int(block[TS, 0]), block[:, -1].tolist()
+            weighted = sum(map(mul, (block[ASK] - block[BID])[:-1].tolist(), np.diff(block[TS]).tolist()))
+        else:
+            first_ts, last, weighted = self._first[0], self._last, self._weighted
+        ts, one, *prices = last
         bid, _, ask, _ = prices
         unit, end = 10 ** (DIGITS - self._digits), start + SECOND
-        weighted = (self._weighted + (ask - bid) * (end - ts)) * unit
+        weighted = (weighted + (ask - bid) * (end - ts)) * unit
         begun = first_ts
         if standing is not None:
-            weighted += (units[standing[4]] - units[standing[2]]) * (first_ts - start)
+            weighted += _spread(standing, units) * (first_ts - start)
             begun = start
         texts = [plain(number, self._digits) for number in prices]
         for text, number in zip(texts, prices, strict=True):
             units.note(text, number * unit)  # the bar asks for these at once
         return (ts, one, *texts), weighted, end - begun
+
+    def _in_order(self, quotes: list[Quote], units: Units) -> Block | None:
+        """These and `quotes` by time and update id; None where digits differ, or two quotes do not in either."""
+        unit, digits = 10 ** (DIGITS - self._digits), self._digits
+        blocks = [block[:, begin:end] for own, block, begin, end in self._parts if own == digits]
+        singles = []
+        for quote in quotes:
+            texts = quote.bid, quote.bid_qty, quote.ask, quote.ask_qty
+            if any(text[-digits - 1 : -digits] != "." for text in texts):
+                return None
+            try:
+                singles.append((quote.ts, quote.update_id, *(units[text] // unit for text in texts)))
+            except ValueError:
+                return None
+        if len(blocks) < len(self._parts) or any(max(numbers) > _INT64 for numbers in singles):
+            return None
+        if singles:
+            blocks.append(np.array(singles, np.int64).T)
+        block = np.concatenate(blocks, axis=1)
+        block = block[:, np.lexsort((block[ID], block[TS]))]
+        same = (block[TS, 1:] == block[TS, :-1]) & (block[ID, 1:] == block[ID, :-1])
+        return None if same.any() else block
 
     def quotes(self) -> list[Quote]:
         """One by one, as far as a bar asks."""
@@ -119,6 +155,10 @@ class QuoteRuns:
         runs._first, runs._last = (first[0], first[1]), last
         runs._weighted, runs.is_straight = int.from_bytes(weighted, "little", signed=True), is_straight
         return runs
+
+
+def _spread(standing: Any, units: Units) -> int:
+    return units[standing[4]] - units[standing[2]]
 
 
 def single_quotes(symbol: str, digits: int, block: Block) -> list[Quote]:

@@ -104,9 +104,10 @@ class Second(msgspec.Struct, gc=False):
         """Makes the quotes of the second into what its bar says of them, see `fold`; `standing` is from before it."""
         if (runs := self.runs) is not None:
             self.runs = None
-            if not (self.quotes or cuts) and (folded := runs.fold(standing, start, units)) is not None:
+            if not cuts and (folded := runs.fold(self.quotes, standing, start, units)) is not None:
                 self.standing, self.weighted, self.live_ns = folded
-                self.quote_count = runs.count
+                self.quote_count = runs.count + len(self.quotes)
+                self.quotes = []
                 return
             self.quotes += runs.quotes()
         try:

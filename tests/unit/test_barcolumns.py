@@ -121,6 +121,41 @@ def test_an_overtaken_quote_stands_where_it_belongs(later: Quote) -> None:
     assert closed(apart) == closed(together) == closed(one_by_one)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        quote(0.45, 4, ask=10**9 + 50),  # between two batches
+        quote(0.25, 9, ask=10**9 + 50),  # ahead of its time: those behind it never stand
+        quote(0.95, 0, ask=10**9 + 50),  # behind its time
+        quote(0.5, 5, bid=10**9 - 1),  # of two that share time and number their texts decide
+        Quote("AAA", T + S // 2, None, None, 0, "9.1", "1.0", "9.5", "2.0", 4),  # other digits
+        Quote("AAA", T + S // 2, None, None, 0, "9.00000000", "1.00000000", "1e5", "2.00000000", 4),
+        Quote("AAA", T + S // 2, None, None, 0, "9.00000000", f"{10**30}.00000000", "9.00000000", "2.00000000", 4),
+        quote(0.5, 2**63 + 5),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [quote(-1, 0)], [quote(-1, 6)], [quote(-1, 90, ask=10**9 + 20)]])
+def test_single_quotes_among_columns_give_what_all_of_them_give_one_by_one(odd: Quote, before: list[Quote]) -> None:
+    events = [quote(at / 10, at, ask=10**9 + at) for at in range(1, 10)]
+    one_by_one, mixed = Bars(), Bars()
+    one_by_one.take([*before, *events, odd])
+    mixed.take(before)
+    mixed.take(columns_of(events[:4]))
+    mixed.add(odd)
+    mixed.take(columns_of(events[4:]))
+    mixed = Bars.from_state(mixed.state())
+    assert closed(mixed) == closed(one_by_one)
+    assert mixed.state() == one_by_one.state()
+
+
+def test_single_quotes_among_columns_do_not_make_single_quotes_of_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QuoteRuns, "quotes", None)
+    bars = Bars()
+    bars.take(columns_of([quote(0.1, 1), quote(0.3, 3)]))
+    bars.add(quote(0.2, 2))
+    assert [bar.quote_count for bar in closed(bars)] == [3]
+
+
 def test_pending_quotes_cost_48_bytes_each_in_a_state() -> None:
     few, many = Bars(), Bars()
     few.take(columns_of([quote(at / 10_000, at) for at in range(10)]))
