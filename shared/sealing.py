@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from shared import paths, staging, topology
-from shared.checkpoint import peek
+from shared.checkpoint import peek, settle
 from shared.files import Disk
 
 ENDED = 1 << 62
@@ -32,11 +32,17 @@ class Reached(msgspec.Struct, frozen=True):
         return self.bars >= end + paths.SEAL_AFTER
 
 
-def reached(disk: Disk, pipeline: topology.Pipeline | None = None) -> dict[str, Reached]:
-    """By venue. Without a pipeline the checkpoints in the lake are all there is to go by."""
+def reached(disk: Disk, pipeline: topology.Pipeline | None = None, durably: bool = False) -> dict[str, Reached]:
+    """By venue. Without a pipeline the checkpoints in the lake are all there is to go by.
+
+    `durably` is for who changes files on their word: a power cut must not take it back afterwards.
+    """
     saved: dict[str, dict[str, dict[str, Any]]] = {}
     for stage, journal in _edges(disk, pipeline):
-        found = peek(disk, paths.checkpoint_base(stage, journal))
+        base = paths.checkpoint_base(stage, journal)
+        found = peek(disk, base)
+        if durably:
+            settle(disk, base)
         kind = next((kind for kind, key in _TOLD_BY.items() if key in found), None)
         if kind is None:  # another stage's, or none
             continue

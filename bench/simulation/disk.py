@@ -8,13 +8,13 @@ are made, as `shared.files.Files` makes them.
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 
 class Killed(BaseException):
@@ -96,8 +96,7 @@ class Medium:
         self._durable_names: dict[str, Node] = {}
         self._name_ops: list[NameOp] = []
         self._children: dict[str, set[str]] = {"": set()}
-        self._tables: dict[bytes, tuple[pa.Table, dict[str, str]]] = {}
-        self._token = itertools.count()
+        self._tables: dict[bytes, tuple[list[pa.Table], dict[str, str]]] = {}
 
     # --- names ---
 
@@ -150,15 +149,29 @@ class Medium:
 
     # --- tables ---
 
-    def table_bytes(self, table: pa.Table, metadata: dict[str, str]) -> bytes:
-        """Bytes that stand for a Parquet file: only when they are all there can it be read."""
-        token = b"PAR1%016d%sPAR1" % (next(self._token), b"." * 40)
-        self._tables[token] = (table, metadata)
+    def table_bytes(self, groups: Sequence[pa.Table], metadata: dict[str, str]) -> bytes:
+        """Bytes that stand for a Parquet file, the same for the same tables: only when they are all there can it be
+        read.
+        """
+        text = io.BytesIO()
+        with pa.ipc.new_stream(text, groups[0].schema) as stream:
+            for table in groups:
+                stream.write_table(table)
+        digest = hashlib.sha256(text.getvalue() + repr(sorted(metadata.items())).encode()).hexdigest()
+        token = b"PAR1%sPAR1" % digest[:56].encode()
+        self._tables[token] = (list(groups), metadata)
         return token
+
+    def groups(self, path: str) -> Iterable[pa.Table] | None:
+        """The row groups of a file that can be read, behind a table of none."""
+        node = self.names.get(path)
+        found = None if node is None else self._tables.get(bytes(node.data))
+        return None if found is None else found[0]
 
     def table(self, path: str) -> tuple[pa.Table, dict[str, str]] | None:
         node = self.names.get(path)
-        return None if node is None else self._tables.get(bytes(node.data))
+        found = None if node is None else self._tables.get(bytes(node.data))
+        return None if found is None else (pa.concat_tables(found[0]), found[1])
 
     # --- the end of the power ---
 
@@ -178,6 +191,7 @@ class Medium:
             if path:
                 self._children[_folder(path)].add(path.rpartition("/")[2])
         for path in self.names:
+            self.make_folder(_folder(path))  # it may have been removed after what was in it, and that came back
             self._children[_folder(path)].add(path.rpartition("/")[2])
 
 
@@ -246,6 +260,8 @@ class SimDisk:
         self.calls = 0
         self.watch: Callable[[str, Node, int, bytes], None] | None = None
         """Told of every append as far as it was written: path, file, offset, bytes."""
+        self.pause: Callable[[], None] | None = None
+        """Called before every call: others may have their turn now."""
 
     # --- faults ---
 
@@ -272,6 +288,10 @@ class SimDisk:
             return True
         self.die()
         return False
+
+    def _begin(self) -> None:
+        if self.pause is not None:
+            self.pause()
 
     def call(self, what: str, path: str) -> _Call:
         _check(path)
@@ -307,6 +327,7 @@ class SimDisk:
     # --- shared.files.Disk ---
 
     def appender(self, path: str) -> SimAppender:
+        self._begin()
         node = self.medium.names.get(path)
         if node is None:
             with self.call("create", path):
@@ -323,18 +344,22 @@ class SimDisk:
         return node
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        self._begin()
         data = self._node(path).data
         return bytes(data[offset:] if size < 0 else data[offset : offset + size])
 
     def size(self, path: str) -> int | None:
+        self._begin()
         _check(path)
         node = self.medium.names.get(path)
         return None if node is None else len(node.data)
 
     def list(self, path: str) -> list[str]:
+        self._begin()
         return self.medium.list("" if path == "." else path)
 
     def write(self, path: str, data: bytes) -> None:
+        self._begin()
         node = self.medium.names.get(path)
         with self.call("open", path):
             if node is None:
@@ -346,12 +371,14 @@ class SimDisk:
             node.sync()
 
     def truncate(self, path: str, size: int) -> None:
+        self._begin()
         node = self._node(path)
         with self.call("truncate", path):
             if "truncate" not in self.lies:
                 node.cut(size)
 
     def sync(self, path: str) -> None:
+        self._begin()
         node = self._node(path)
         with self.call("sync", path):
             lie = "sync_segment" if path.endswith(".log") else "settle" if "/ckpt-" in path else ""
@@ -359,12 +386,14 @@ class SimDisk:
                 node.sync()
 
     def sync_dir(self, path: str) -> None:
+        self._begin()
         with self.call("sync_dir", path or "."):
             if path and not self.medium.is_folder(path):
                 raise FileNotFoundError(path)
             self.medium.sync_folder(path)
 
     def rename(self, old: str, new: str) -> None:
+        self._begin()
         self._node(old)
         with self.call("rename", new):
             if new in self.medium.names or self.medium.is_folder(new):
@@ -372,20 +401,24 @@ class SimDisk:
             self.medium.move(old, new)
 
     def replace(self, old: str, new: str) -> None:
+        self._begin()
         self._node(old)
         with self.call("replace", new):
             self.medium.move(old, new)
 
     def remove(self, path: str) -> None:
+        self._begin()
         with self.call("remove", path):
             if path in self.medium.names:
                 self.medium.remove(path)
 
     def mkdir(self, path: str) -> None:
+        self._begin()
         with self.call("mkdir", path):
             self.medium.make_folder(path)
 
     def rmdir(self, path: str) -> None:
+        self._begin()
         with self.call("rmdir", path):
             self.medium.drop_folder(path)
 
@@ -397,18 +430,35 @@ class SimDisk:
         metadata: dict[str, str] | None = None,
         **options: object,
     ) -> None:
+        self._write_tables(path, [table], metadata or {})
+
+    def write_groups(
+        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+    ) -> None:
+        self._write_tables(path, [schema.empty_table(), *groups], {})
+
+    def read_groups(self, path: str) -> Iterator[pa.Table]:
+        self._node(path)
+        found = self.medium.groups(path)
+        if found is None:
+            raise OSError(errno.EINVAL, f"{path} is no whole table")
+        yield from itertools.islice(found, 1, None)
+
+    def _write_tables(self, path: str, groups: Sequence[pa.Table], metadata: dict[str, str]) -> None:
+        self._begin()
         node = self.medium.names.get(path)
         with self.call("open", path):
             if node is None:
                 node = self.medium.make(path)
             elif node.data:
                 node.cut(0)
-        self.put(node, self.medium.table_bytes(table, metadata or {}), path)
+        self.put(node, self.medium.table_bytes(groups, metadata), path)
         with self.call("sync", path):
             if "sync_table" not in self.lies:
                 node.sync()
 
     def read_table(self, path: str) -> pa.Table:
+        self._begin()
         self._node(path)
         found = self.medium.table(path)
         if found is None:
@@ -416,6 +466,7 @@ class SimDisk:
         return found[0]
 
     def table_meta(self, path: str) -> tuple[int, dict[str, str]] | None:
+        self._begin()
         found = self.medium.table(path)
         return None if found is None else (found[0].num_rows, found[1])
 

@@ -63,6 +63,16 @@ class Market:
             new.append(self._deal(symbol, ts) if self._chance.random() < 0.6 else self._top(symbol, ts))
         return new
 
+    def leap(self, now: int, count: int) -> list[Deal | Top]:
+        """A long time in which next to nothing happens, until `now`."""
+        times = sorted(int(self._chance.uniform(self._next, now)) // MS * MS for _ in range(count))
+        self._next = max(self._next, float(now))
+        new: list[Deal | Top] = []
+        for ts in times:
+            symbol = self._chance.choice(self.symbols)
+            new.append(self._deal(symbol, ts) if self._chance.random() < 0.6 else self._top(symbol, ts))
+        return new
+
     def _deal(self, symbol: str, ts: int) -> Deal:
         chance, deals = self._chance, self.deals[symbol]
         deal = Deal(

@@ -13,11 +13,14 @@ from typing import Any
 from bench.simulation.parts import Rules, Timed
 from procs.aggregator import Aggregator
 from procs.archiver import Archiver
+from procs.compactor import swap
+from procs.compactor.work import Run as Compaction
 from procs.ingest.core import Ingest
 from procs.parquet_sink import ParquetSink
 from shared import checkpoint
 from shared.edges import Inlet, Outlet
 from shared.events import Batch
+from shared.files import Disk
 from shared.journal import HEADER, Writer, pack, segment_path, segments, unpack
 from shared.runner import Loop
 from shared.wire import Lane
@@ -266,6 +269,75 @@ class StampsByWall(Ingest):
         self.intake._stamp = stamp  # type: ignore[method-assign]
 
 
+# --- the compactor ---
+
+
+class Patched(Compaction):
+    """A run in which something of the swap is otherwise."""
+
+    name: str
+    instead: Callable[..., Any]
+
+    def work(self) -> None:
+        plain = getattr(swap, self.name)
+        setattr(swap, self.name, type(self).instead)
+        try:
+            super().work()
+        finally:
+            setattr(swap, self.name, plain)
+
+
+class NamesFirst(Patched):
+    """The new files take their names beside the old ones."""
+
+    name = "_finish"
+
+    @staticmethod
+    def instead(disk: Disk, path: str, intent: swap.Intent) -> bool:
+        for made in intent.makes:
+            if disk.size(swap.beside(made.path, swap.NEW)) is not None:
+                disk.replace(swap.beside(made.path, swap.NEW), made.path)
+        for old in intent.drops:
+            if old not in {made.path for made in intent.makes}:
+                disk.remove(old)
+        swap._forget(disk, path)
+        return True
+
+
+class SwapsInAGo(Compaction):
+    """Without an intent nobody knows what a kill has left half done."""
+
+    def work(self) -> None:
+        plain = swap.Swap.commit
+        swap.Swap.commit = _in_a_go  # type: ignore[method-assign]
+        try:
+            super().work()
+        finally:
+            swap.Swap.commit = plain  # type: ignore[method-assign]
+
+
+def _in_a_go(self: swap.Swap) -> bool:
+    disk = self._disk
+    for old in self._drops:
+        disk.remove(old)
+    for made in self._makes:
+        disk.replace(swap.beside(made.path, swap.NEW), made.path)
+    return True
+
+
+class LeavesOldNames(Patched):
+    """What was removed may come back after a power cut, when no intent names it any more."""
+
+    name = "_clean_up"
+
+    @staticmethod
+    def instead(disk: Disk, path: str, intent: swap.Intent) -> None:
+        swap._sync(disk, intent)
+        for old in intent.drops:
+            disk.remove(swap.beside(old, swap.OLD))
+        swap._forget(disk, path)
+
+
 def _lies(part: str, call: str) -> dict[str, frozenset[str]]:
     return {part: frozenset((call,))}
 
@@ -297,7 +369,14 @@ FOUND: dict[str, Rules] = {
     "state_ahead_of_journal": Rules(source_writer=StateAhead),
     "leftover_parts_kept": Rules(sink=KeepsLeftovers),
     "stamped_by_wall_clock": Rules(ingest=StampsByWall),
+    "old_names_come_back": Rules(compaction=LeavesOldNames),
 }
 """Faults this simulation found in the product."""
 
-ALL = MUTANTS | FOUND
+SWAPS: dict[str, Rules] = {
+    "swap_without_intent": Rules(compaction=SwapsInAGo),
+    "new_beside_old": Rules(compaction=NamesFirst),
+}
+"""The rules of the compactor: how old files become new ones."""
+
+ALL = MUTANTS | FOUND | SWAPS

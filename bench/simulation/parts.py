@@ -14,6 +14,7 @@ from procs.aggregator import Aggregator
 from procs.aggregator import Config as AggregatorConfig
 from procs.archiver import Archiver
 from procs.archiver import Config as ArchiverConfig
+from procs.compactor.work import Run as Compaction
 from procs.ingest.core import Ingest
 from procs.parquet_sink import Config as SinkConfig
 from procs.parquet_sink import ParquetSink
@@ -43,6 +44,7 @@ class Rules:
     archiver: type[Archiver] = Archiver
     aggregator: type[Aggregator] = Aggregator
     sink: type[ParquetSink] = ParquetSink
+    compaction: type[Compaction] = Compaction
     lies: dict[str, frozenset[str]] = field(default_factory=dict)
     """Calls to the disk that do nothing, by part."""
 

@@ -8,9 +8,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from bench.simulation.disk import Medium
 from bench.simulation.market import Market
+from procs.aggregator import Config as AggregatorConfig
 from shared import paths
+from shared.archive import unpack
 from shared.bars import Bars
 from shared.events import AggTrade, Bar, Batch, Feed, Quote, Rejected, Trade
 from shared.lines import line
@@ -57,25 +61,41 @@ def sequence(received: list[Batch]) -> list[str]:
 
 def archive(medium: Medium, received: list[Batch], rotate_s: int) -> list[str]:
     """Every received record stands in the archive exactly once, in the file of its time."""
-    expected: Counter[str] = Counter()
+    expected: Counter[tuple[str, str]] = Counter()
+    clocks: dict[tuple[str, str], str] = {}
     for batch in received:
         for event in batch.events:
             assert isinstance(event, Trade | Quote | AggTrade | Feed | Rejected)
-            expected[f"{_folder(event)} {paths.clock_name(event.ts, rotate_s)} {line(event)}"] += 1
-    found: Counter[str] = Counter()
+            key = _folder(event), line(event)
+            expected[key] += 1
+            clocks[key] = paths.clock_name(event.ts, rotate_s)
+    found: Counter[tuple[str, str]] = Counter()
     faults = []
-    for path, node in medium.names.items():
-        top, _, name = path.partition("/")[0], *path.rpartition("/")[1:]
-        if top not in ("raw", "feed", "rejected"):
+    for path in medium.names:
+        folder, _, name = path.rpartition("/")
+        if not path.startswith(ARCHIVE):
             continue
-        data = node.data.decode()
-        if data and not data.endswith("\n"):
-            faults.append(f"{path} ends in half a line")
-        for text in data.splitlines(keepends=True):
-            found[f"{path.rpartition('/')[0]} {name.split('_')[1].split('.')[0]} {text}"] += 1
-    faults += [f"lost: {text}" for text in (expected - found)]
-    faults += [f"doubled or unexpected: {text}" for text in (found - expected)]
+        text, trouble = lines(medium, path)
+        faults += [f"{path} {trouble}"] if trouble else []
+        for one in text:
+            found[folder, one] += 1
+            if not clocks.get((folder, one), "").startswith(name.split("_")[1].split(".")[0]):
+                faults.append(f"{path} is not the file of {one}")
+    faults += [f"lost: {folder} {text}" for folder, text in (expected - found)]
+    faults += [f"doubled or unexpected: {folder} {text}" for folder, text in (found - expected)]
     return faults
+
+
+ARCHIVE = ("raw/", "feed/", "rejected/")
+
+
+def lines(medium: Medium, path: str) -> tuple[list[str], str]:
+    """The lines of a file of the archive, and what is wrong with it."""
+    data = bytes(medium.names[path].data)
+    data, trouble = unpack(data) if path.endswith(".zst") else (data, "")
+    if data and not data.endswith(b"\n"):
+        trouble = trouble or "ends in half a line"
+    return data.decode().splitlines(keepends=True), trouble
 
 
 def _folder(event: Trade | Quote | AggTrade | Feed | Rejected) -> str:
@@ -134,32 +154,59 @@ def rows(medium: Medium) -> dict[tuple[str, int], Row]:
     return found
 
 
-def bars(medium: Medium, received: list[Batch], lateness_ns: int) -> list[str]:
-    """The bars on disk are those of one uninterrupted run over the received records, and of a plain sum over them."""
+def bars(
+    medium: Medium, received: list[Batch], lateness_ns: int, sealed: dict[tuple[str, int], Bar] | None = None
+) -> list[str]:
+    """The bars on disk are those of one uninterrupted run over the received records, and of a plain sum over them.
+
+    `sealed` are those that the archive makes of the sealed hours: there they count, and where nothing came too late
+    for the stream, they are the same.
+    """
     on_disk = rows(medium)
     straight = _straight(received, lateness_ns)
+    late = _too_late(received, lateness_ns)
     faults = []
-    for key in sorted(on_disk.keys() | straight.keys()):
-        row, bar = on_disk.get(key), straight.get(key)
+    hours = {start // paths.HOUR for _, start in sealed or {}}
+    expected = {key: bar for key, bar in straight.items() if key[1] // paths.HOUR not in hours} | (sealed or {})
+    for key in sorted(on_disk.keys() | expected.keys()):
+        row, bar = on_disk.get(key), expected.get(key)
         if row is None or bar is None:
             faults.append(f"bar {key} is {'missing' if row is None else 'unexpected'}")
-            continue
-        wrong = {
-            c: (row[c], getattr(bar, c)) for c in bar.__struct_fields__ if c not in _KEYS and row[c] != getattr(bar, c)
-        }
-        if wrong:
+        elif wrong := _differ(bar, row):
             faults.append(f"bar {key} differs (on disk, expected): {wrong}")
+    for key in sorted(key for key in straight if key[0] not in late and key[1] // paths.HOUR in hours):
+        bar = expected.get(key)
+        if bar is None or (wrong := _differ(straight[key], msgspec.structs.asdict(bar))):
+            faults.append(f"bar {key} is made otherwise from the archive: {wrong if bar else 'not at all'}")
     for key, sums in _plain(received).items():
         row = on_disk.get(key)
-        if row is not None:
-            wrong = {c: (row[c], value) for c, value in sums.items() if row[c] != value}
-            if wrong:
-                faults.append(f"bar {key} differs from its trades (on disk, expected): {wrong}")
-        elif key[1] + paths.SECOND + lateness_ns <= received[-1].ts:
+        if row is None and key[1] + paths.SECOND + lateness_ns > received[-1].ts:
+            continue
+        if sealed is not None and key[0] in late and key[1] // paths.HOUR not in hours:
+            continue  # counted when the hour is sealed
+        if row is None:
             faults.append(f"bar {key} has trades and no row")
+        elif wrong := {c: (row[c], value) for c, value in sums.items() if row[c] != value}:
+            faults.append(f"bar {key} differs from its trades (on disk, expected): {wrong}")
     return faults
 
 
+def _differ(bar: Bar, row: Row) -> Row:
+    return {c: (row[c], getattr(bar, c)) for c in bar.__struct_fields__ if c not in _KEYS and row[c] != getattr(bar, c)}
+
+
+def _too_late(received: list[Batch], lateness_ns: int) -> set[str]:
+    """Symbols of which something came when its second could be changed no more."""
+    within = {Trade: REVISE_NS, Quote: lateness_ns}
+    return {
+        event.symbol
+        for batch in received
+        for event in batch.events
+        if isinstance(event, Trade | Quote) and batch.ts - event.ts > within[type(event)]
+    }
+
+
+REVISE_NS = AggregatorConfig().revise_s * paths.SECOND
 _KEYS = ("symbol", "window_start", "revision")
 
 

@@ -7,21 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from random import Random
 
-from bench.simulation import parts, verdict
+from bench.simulation import closed, parts, verdict
 from bench.simulation.bus import SimLane
 from bench.simulation.clock import SimClock
 from bench.simulation.disk import Medium, SimDisk
+from bench.simulation.errands import ErrandPart, compacts, validates
 from bench.simulation.exchange import QUIET_NS, Exchange, Manners
 from bench.simulation.ledger import Ledger
 from bench.simulation.market import MS, Market
 from bench.simulation.parts import Part, Rules, Settings, Wiring
 from bench.simulation.recorder import Recorder
-from shared.paths import SECOND
+from shared import paths
+from shared.paths import DAY, MINUTE, SECOND
 from shared.runner import Loop
 
 SETTLE_STEPS = 1200
 """Steps within which everything must be level once the faults have ended."""
 SETTLE_NS = 150 * MS
+FAULTS = ("kills", "power_cuts", "full", "errors", "stalls", "lane_cuts", "clock_steps", "sleeps", "silences")
+PASSAGES = ("leaps", "compactions", "validations")
+"""What happens where hours pass."""
+SEALING = 0.3
+"""Part of the histories in which they do."""
+ERRANDS = ("compactor", "validator")
+LEAPS_NS = tuple(minutes * MINUTE for minutes in (3, 20, 58, 65, 190, 1500))
 
 
 @dataclass
@@ -51,9 +60,13 @@ class World:
             lane_room=chance.choice((1, 4, 50)),
         )
         self.faults: list[str] = []
-        self.counts = dict.fromkeys(
-            ("kills", "power_cuts", "full", "errors", "stalls", "lane_cuts", "clock_steps", "sleeps", "silences"), 0
-        )
+        self.counts = dict.fromkeys((*FAULTS, *PASSAGES), 0)
+        self._more = Random(f"sealing 34 {seed}")
+        """For what only some histories have, so that the others stay what they were."""
+        self.seals = self._more.random() < SEALING
+        """Hours pass, and what they seal is folded."""
+        self.seals_all = self.seals and self._more.random() < 0.7
+        """In the end all of it is sealed."""
         self._cut_with: Part | None = None
         self._cut_at: int | None = None
         self._full_until = 0
@@ -61,6 +74,16 @@ class World:
         self._sealed_late = False
         self._given: deque[int] = deque(maxlen=6)
         self.parts = self._wire(rules)
+        self.compactor = self._errand("compactor", compacts(rules.compaction))
+        self.validator = self._errand("validator", validates(self.clock))
+        if self.seals:
+            self.parts |= {"compactor": self.compactor, "validator": self.validator}
+
+    def _errand(self, name: str, work: Callable[[SimDisk], None]) -> ErrandPart:
+        return ErrandPart(name, self.medium, self.clock, work, self._lies(name))
+
+    def _lies(self, name: str) -> frozenset[str]:
+        return self.rules.lies.get(name, frozenset())
 
     # --- wiring ---
 
@@ -79,10 +102,7 @@ class World:
             "bars_1s": parts.stage_starter(bars, parts.aggregator(rules, settings, clock), rules, settings, clock),
             "parquet": parts.stage_starter(parquet, parts.sink(rules, settings), rules, settings, clock),
         }
-        found = {
-            name: Part(name, self.medium, clock, start, rules.lies.get(name, frozenset()))
-            for name, start in starters.items()
-        }
+        found = {name: Part(name, self.medium, clock, start, self._lies(name)) for name, start in starters.items()}
         found["binance"].watch = self.ledger.written
         found["binance"].on_death = [to_archive.producer_died, to_bars.producer_died, self.exchange.leave]
         found["archive"].on_death = [to_archive.consumer_died]
@@ -100,16 +120,23 @@ class World:
 
     def play(self) -> Outcome:
         chance = self.chance
-        rates = {name: chance.choice((0.0, 0.01, 0.04)) for name in self.counts}
+        rates = {name: chance.choice((0.0, 0.01, 0.04)) for name in FAULTS}
+        passages = {"leaps": self._more.choice((0.0, 0.01, 0.02)), "compactions": 0.05, "validations": 0.05}
         for _ in range(chance.randint(60, 200)):
             self._step(chance.randrange(5, 120) * MS)
             for name, rate in rates.items():
                 if chance.random() < rate:
-                    self.counts[name] += 1
-                    getattr(self, f"_{name}")()
+                    self._happens(name)
+            for name, rate in passages.items() if self.seals else ():
+                if self._more.random() < rate:
+                    self._happens(name)
         self._calm()
         self._settle()
         return self._outcome()
+
+    def _happens(self, what: str) -> None:
+        self.counts[what] += 1
+        getattr(self, f"_{what}")()
 
     def _step(self, ns: int) -> None:
         self.clock.advance(ns)
@@ -198,12 +225,34 @@ class World:
 
     def _sleeps(self) -> None:
         self.clock.suspend(self.chance.randrange(100, 8000) * MS)
+        self._woke()
+
+    def _woke(self) -> None:
         part = self.parts["binance"]
         if isinstance(part.running, Recorder):
             part.guarded(part.running.sleep)
 
     def _silences(self) -> None:
         self.market.quiet = {symbol for symbol in self.market.symbols if self.chance.random() < 0.5}
+
+    def _leaps(self) -> None:
+        self.leap(self.chance.choice(LEAPS_NS), self.chance.choice((0, 3, 12)))
+
+    def leap(self, ns: int, events: int) -> None:
+        """A long time passes in which little happens: the machine sleeps, or nobody has a turn."""
+        if self.chance.random() < 0.5:
+            self.clock.advance(ns)
+            self.exchange.happened(self.market.leap(self.clock.truth, events))
+        else:
+            self.clock.suspend(ns)
+            self.market.leap(self.clock.truth, events)
+            self._woke()
+
+    def _compactions(self) -> None:
+        self.compactor.is_wanted = True
+
+    def _validations(self) -> None:
+        self.validator.is_wanted = True
 
     # --- afterwards ---
 
@@ -219,6 +268,7 @@ class World:
 
     def _settle(self) -> None:
         """Everything catches up and is drained in the order of the data; then the verdict."""
+        seals_all = self.seals_all
         ends_quiet = self.chance.random() < 0.3
         closes = self.clock.mono() + 2 * SECOND
         until = self.clock.mono() + (QUIET_NS if ends_quiet else 4 * SECOND)
@@ -229,12 +279,16 @@ class World:
             if self.market.is_open and self.clock.mono() >= closes:
                 self.exchange.happened(self.market.close(self.clock.truth))
             if self.clock.mono() >= until and self._is_level():
-                break
+                if not seals_all:
+                    break
+                seals_all = False
+                self.leap(DAY + 2 * paths.HOUR, 0)
+                until = self.clock.mono() + 2 * SECOND
         self.faults += [fault for part in self.parts.values() for fault in part.faults]
         if self.faults:
             return
         if not self._is_level():
-            dead = [part.name for part in self.parts.values() if not part.is_alive]
+            dead = [part.name for part in self.parts.values() if not part.is_alive and part.name not in ERRANDS]
             self.faults.append(f"not level in time: {f'not alive: {dead}' if dead else 'ingest still waits'}")
             return
         recorder = self.parts["binance"].running
@@ -245,6 +299,8 @@ class World:
             assert isinstance(loop, Loop)
             loop.drain()
             self._note_counters(self.parts[name])
+        if self.seals:
+            self.faults += closed.tend(self.medium, self.compactor, self.validator)
         self.faults += self._verdict()
 
     def _is_level(self) -> bool:
@@ -263,8 +319,11 @@ class World:
         faults = verdict.at_this_moment(self.medium) + verdict.tidy(self.medium) + verdict.sequence(received)
         faults += verdict.ids_once(received) + verdict.ids_known(received, self.market)
         faults += verdict.archive(self.medium, received, self.settings.rotate_every_s)
-        if not self._sealed_late:
-            faults += verdict.bars(self.medium, received, self.settings.lateness_ms * MS)
+        if self.seals:
+            faults += closed.sealed(self.medium) + closed.days(self.medium, received)
+        if self.seals or not self._sealed_late:
+            made = closed.bars(self.medium) if self.seals else None
+            faults += verdict.bars(self.medium, received, self.settings.lateness_ms * MS, made)
         return faults
 
     def _outcome(self) -> Outcome:

@@ -77,7 +77,7 @@ class Run:
         self._disk.mkdir(HOME)
         recover(self._disk)
         sweep_spills(self._disk)
-        self._reached = reached(self._disk, self._errand.pipeline)
+        self._reached = reached(self._disk, self._errand.pipeline, durably=True)
         self._fold_lines()
         self._fold_bars()
         self._install_staged()

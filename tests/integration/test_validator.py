@@ -245,9 +245,9 @@ def test_bars_that_were_made_again_are_judged_again_though_no_size_tells(
             return None if super().size(path) is None else 100 if "parquet" in path else super().size(path)
 
     events = an_evening()
-    disk = SameSizes(tmp_path)
+    disk, compacting = SameSizes(tmp_path), Errand(Files(tmp_path), CompactorConfig(), None, None, False, Lifeline())
     a_lake(tmp_path, events)
-    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    compact(compacting)
     later = paths.day_start(DATE) + 8 * paths.DAY
     monkeypatch.setattr("procs.validator.work.time.time_ns", lambda: later)
     day = paths.bars_day(VENUE, "SOLUSDT", DATE)
@@ -256,7 +256,7 @@ def test_bars_that_were_made_again_are_judged_again_though_no_size_tells(
     monkeypatch.setattr("procs.validator.work.NEWEST", 0)  # it is final, and not among those that are always judged
     code, said = judge(disk)
     assert (code, said["bars_differ"], said["is_provisional"]) == (1, 1, False)
-    compact(Errand(disk, CompactorConfig(), None, None, False, Lifeline()))
+    compact(compacting)
     code, said = judge(disk)
     assert (code, said["wrong"]) == (0, [])
     assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []

@@ -13,9 +13,10 @@ from loguru import logger
 
 from bench.simulation.bus import SimLane
 from bench.simulation.disk import Killed, Medium, SimDisk
-from bench.simulation.mutants import ALL, FOUND, MUTANTS
+from bench.simulation.mutants import ALL, FOUND, MUTANTS, SWAPS
+from bench.simulation.parts import Rules
 from bench.simulation.runs import first_seed, stored_seeds
-from bench.simulation.world import play
+from bench.simulation.world import World, play
 
 
 @pytest.fixture(autouse=True)
@@ -60,13 +61,31 @@ def test_a_safety_rule_that_is_switched_off_is_noticed(mutant: str) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", SWAPS)
+def test_a_rule_of_the_compactor_that_is_switched_off_is_noticed(mutant: str) -> None:
+    assert first_seed(mutant, most=2000) is not None, f"python -m bench mutants: {mutant} is no longer noticed"
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FOUND)
 def test_a_fault_that_was_found_once_would_be_found_again(fault: str) -> None:
     assert first_seed(fault, most=2000) is not None, f"python -m bench mutants --store: {fault} is no longer noticed"
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
-    assert play(7).counts == play(7).counts
+    for seed in (7, *SEALING):
+        assert play(seed).counts == play(seed).counts
+
+
+SEALING = (106, 113)
+"""Hours pass in these, and compactor and validator run beside the stages."""
+
+
+def test_in_a_part_of_the_histories_hours_pass_and_are_folded() -> None:
+    for seed in SEALING:
+        world = World(seed, Rules())
+        assert not world.play().faults and world.seals
+        assert any(path.endswith(".jsonl.zst") for path in world.medium.names)
 
 
 # --- the simulated disk keeps what it promises, and no more ---

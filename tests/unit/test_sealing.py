@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 
+from bench.simulation.disk import Medium, SimDisk
 from shared.checkpoint import Checkpoint
 from shared.events import Bar
-from shared.files import Files
+from shared.files import Disk, Files
 from shared.paths import HOUR, MINUTE, SEAL_AFTER
 from shared.sealing import ENDED, Reached, reached
 from shared.topology import Node, Pipeline
@@ -25,13 +27,13 @@ def disk(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def store(disk: Files, base: str, saved: dict[str, Any]) -> None:
+def store(disk: Disk, base: str, saved: dict[str, Any]) -> None:
     checkpoint = Checkpoint(disk, f"journal/{base}")
     checkpoint.load()
     checkpoint.store(msgspec.msgpack.encode(saved))
 
 
-def a_mesh(disk: Files, **changes: dict[str, Any]) -> None:
+def a_mesh(disk: Disk, **changes: dict[str, Any]) -> None:
     store(disk, "archive/ckpt-binance", {**ARCHIVER, **changes.get("archiver", {})})
     store(disk, "bars_1s/ckpt-binance", {**AGGREGATOR, **changes.get("aggregator", {})})
     store(disk, "parquet/ckpt-bars_1s.binance", {**SINK, **changes.get("sink", {})})
@@ -87,3 +89,15 @@ def test_without_one_a_lake_of_one_venue_leaves_no_doubt(disk: Files) -> None:
 
 def test_a_new_lake_has_reached_nothing(disk: Files) -> None:
     assert reached(disk) == {}
+
+
+def test_what_files_are_changed_for_is_not_taken_back_by_a_power_cut() -> None:
+    stored = SimDisk(Medium(Random(0)))
+    a_mesh(stored)
+    for seed in range(20):
+        disk = SimDisk(Medium(Random(seed)))
+        for path, node in stored.medium.names.items():  # written, and its writer died before it was durable
+            disk.appender(path).write(bytes(node.data))
+        found = reached(disk, durably=True)
+        disk.medium.lose_power()
+        assert reached(disk) == found, seed
