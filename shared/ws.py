@@ -87,9 +87,12 @@ class _Picows:
         self._parts: list[bytes] = []
         self._size = 0
         self._over = self._closing = False
+        self.is_whole = True
+        """No fragment waits for its successors, and the connection is not over."""
         self._why: tuple[int, str] | None = None
 
     def frame(self, transport: Any, frame: Any) -> None:
+        """Any frame. What nearly all are, the listener hands on by itself, for this is done for each of them."""
         if self._over or (transport.is_close_frame_sent and not self._closing):
             return None  # picows goes on parsing after an error: nothing behind it counts
         kind = frame.msg_type
@@ -111,12 +114,14 @@ class _Picows:
             return self._break(1002, "fragments out of order")
         part = frame.get_payload_as_bytes()
         self._parts.append(part)
+        self.is_whole = False
         self._size += len(part) + 64  # a flood of empty fragments costs too
         if self._size > MAX_MESSAGE:
             return self._break(1009, "message too long")
         if frame.fin:
             whole = b"".join(self._parts)
             self._parts, self._size = [], 0
+            self.is_whole = True
             self._received(whole)
         return None
 
@@ -128,7 +133,7 @@ class _Picows:
     def ended(self, transport: Any) -> None:
         if self._over:
             return
-        self._over = True
+        self._over, self.is_whole = True, False
         if self._why is None:
             handshake = transport.close_handshake
             sent = handshake.sent if handshake is not None else None
@@ -151,14 +156,22 @@ class _Picows:
 async def _open_picows(
     url: str, received: Received, closed: Closed, proxy: str | None, context: ssl.SSLContext | None
 ) -> Socket:
-    half = _Picows(received, closed)
+    half, text = _Picows(received, closed), picows.WSMsgType.TEXT
 
     class Listener(picows.WSListener):  # type: ignore[misc]
         def on_ws_connected(self, transport: Any) -> None:
             half.transport = transport
 
         def on_ws_frame(self, transport: Any, frame: Any) -> None:
-            half.frame(transport, frame)
+            if (
+                frame.msg_type is text
+                and frame.fin
+                and half.is_whole
+                and not (frame.rsv1 or frame.rsv2 or frame.rsv3 or transport.is_close_frame_sent)
+            ):
+                received(frame.get_payload_as_bytes())
+            else:
+                half.frame(transport, frame)
 
         def on_ws_disconnected(self, transport: Any) -> None:
             half.ended(transport)
