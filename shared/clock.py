@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Protocol
 
@@ -22,3 +23,12 @@ class SystemClock:
 
     def mono(self) -> int:
         return time.monotonic_ns()
+
+
+def asleep() -> int | None:
+    """Nanoseconds this machine has slept since it was started, where it says so (Linux): who looks at the wall clock
+    instead takes a clock that was set for a sleep.
+    """
+    if sys.platform != "linux":
+        return None
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)

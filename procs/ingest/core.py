@@ -96,7 +96,7 @@ class Ingest:
         self._actions: list[Action] = []
         self._connected: set[str] = set()
         self._synced = self._looked = self._slowly = 0
-        self._parted: int | None = None
+        self._clocks: tuple[int, int | None] | None = None  # the wall clock beyond the monotonic one; time asleep
         self._space = Space(writer, disk, config.journal_max_bytes)
         self._ending: int | None = None
         self._draining = False
@@ -321,9 +321,11 @@ class Ingest:
 
     # --- time ---
 
-    def turn(self, wall: int, mono: int) -> list[Action]:
-        """Everything that is due; returns what is to be done."""
-        self._watch_clocks(wall, mono)
+    def turn(self, wall: int, mono: int, asleep: int | None = None) -> list[Action]:
+        """Everything that is due; returns what is to be done. `asleep`: how long the machine has slept since it was
+        started, if it says so.
+        """
+        self._watch_clocks(wall, mono, asleep)
         self.intake.notice(mono)
         self.wall, self.mono = wall, mono
         if mono - self._looked >= LOOK_NS:
@@ -362,17 +364,25 @@ class Ingest:
     def act(self, actions: Sequence[Action]) -> None:
         self._actions += actions
 
-    def _watch_clocks(self, wall: int, mono: int) -> None:
-        parted, before = wall - mono, self._parted
-        self._parted = parted
-        if before is None or self._config.replay or abs(parted - before) <= SUSPEND_NS:
+    def _watch_clocks(self, wall: int, mono: int, asleep: int | None) -> None:
+        before, self._clocks = self._clocks, (wall - mono, asleep)
+        if before is None or self._config.replay:
             return
-        asleep = parted - before
-        if asleep < 0:
-            # Nobody sleeps backwards: the wall clock was set. Only ts_recv goes by it.
-            logger.warning(f"this machine's clock went back by {-asleep / SECOND:.1f} s")
-            self.healer.measure_again()
-            return
+        set_by, slept = wall - mono - before[0], 0
+        if asleep is not None and before[1] is not None:
+            slept = asleep - before[1]
+            set_by -= slept
+        elif set_by > 0:  # set, or asleep: nobody says
+            slept, set_by = set_by, 0
+        if abs(set_by) > SUSPEND_NS:
+            logger.warning(
+                f"this machine's clock was set {'on' if set_by > 0 else 'back'} by {abs(set_by) / SECOND:.1f} s"
+            )
+            self.healer.measure_again()  # only ts_recv goes by it
+        if slept > SUSPEND_NS:
+            self._woke(slept, mono)
+
+    def _woke(self, asleep: int, mono: int) -> None:
         logger.warning(f"this machine slept for {asleep / SECOND:.0f} s: connecting anew")
         self.counters["suspended"] += 1
         self.flush(self.mono)

@@ -20,6 +20,7 @@ from procs.ingest.config import Config
 from procs.ingest.core import Ingest
 from procs.ingest.reads import Read
 from shared import ws
+from shared.clock import asleep
 from shared.config import ConfigError
 from shared.process import Setting
 from shared.rest import Answer, Rest, RestError
@@ -97,7 +98,7 @@ class Shell:
 
     def _turn(self) -> None:
         self._take()
-        self._obey(self.core.turn(time.time_ns(), time.monotonic_ns()))
+        self._obey(self.core.turn(time.time_ns(), time.monotonic_ns(), asleep()))
         unknown = self.core.listing.unknown
         if unknown:
             path = f"sources.{self._setting.name}.symbols"
