@@ -189,7 +189,7 @@ class TrustsRest(Ingest):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        plain = self.healer._take_trades
+        plain = self.healer.pages.take_trades
 
         def take_trades(book: Any, tracker: Any, rows: Any) -> int:
             taken = plain(book, tracker, rows)
@@ -197,7 +197,7 @@ class TrustsRest(Ingest):
                 tracker.take_range(gap.first, gap.last)
             return taken
 
-        self.healer._take_trades = take_trades  # type: ignore[method-assign]
+        self.healer.pages.take_trades = take_trades  # type: ignore[method-assign]
 
 
 # --- 12: a segment goes when the slowest has it ---

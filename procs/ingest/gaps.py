@@ -53,6 +53,8 @@ class Gap(msgspec.Struct):
     """Where the walk over aggregates goes on."""
     exhausted: frozenset[str] = frozenset()
     """Ways of healing that have nothing more to give."""
+    shared: list[tuple[int, int, int]] = []
+    """First and last id, and the number, of aggregates that cover missing ids together with held ones."""
 
 
 class Tracker:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from procs.ingest import healer, keepsake
+from procs.ingest import keepsake, pages
 from procs.ingest.gaps import LAGS_NS, Tracker
 from procs.ingest.symbols import Book
 from shared import paths
@@ -132,7 +132,7 @@ DAILY_IDS = 6000
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than the hundred thousand that are many otherwise."""
-    monkeypatch.setattr(healer, "DAILY_IDS", DAILY_IDS)
+    monkeypatch.setattr(pages, "DAILY_IDS", DAILY_IDS)
 
 
 def test_what_days_before_yesterday_lack_in_great_number_is_left_to_the_daily_archive(
@@ -469,3 +469,47 @@ def test_a_few_symbols_are_healed_by_pages_alone(tmp_path: Path) -> None:
     assert all(book.trades.held.intervals == [[1000, 1004]] for book in desk.ingest.books.values())
     assert len(desk.asked("historicalTrades")) == 20
     assert all("startTime" not in dict(request.params) for request in desk.asked("aggTrades")[before:])
+
+
+def test_on_futures_an_id_inside_an_aggregate_that_is_partly_held_is_listed_with_that_reason(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "binance_usdm", symbols=["BTCUSDT"], streams=["trade"])
+    desk.run(0.2)
+    desk.market._trades = lambda params: []  # type: ignore[method-assign]
+    plain = desk.market._aggTrades
+    spans = {1000: (500, 1000), 1001: (501, 1003), 1004: (502, 1005), 1006: (503, 1006), 1009: (505, 1011)}
+
+    def joined(params: dict[str, str]) -> Any:
+        found = plain(params) if "startTime" in params else []
+        return [{**row, "a": spans[row["f"]][0], "l": spans[row["f"]][1]} for row in found if row["f"] in spans]
+
+    desk.market._aggTrades = joined  # type: ignore[method-assign]
+    rows = desk.market.trades.setdefault("BTCUSDT", [])
+    for one in range(1000, 1012):
+        rows.append((one, desk.venue_now))
+        if one not in (1002, 1006, 1008):
+            ms = desk.venue_now // 1_000_000
+            desk.bring(desk.market.frame("BTCUSDT", one, desk.venue_now, E=ms, T=ms, X="MARKET"))
+        desk.run(0.1)
+    desk.run(120)
+    given_up = {event.detail["first_id"]: event.detail["reason"] for event in desk.feed("unhealable")}
+    assert sorted(given_up) == [1002, 1008]
+    assert given_up[1002].startswith("in aggregate 501 (1001 to 1003) with trades that are held")
+    assert given_up[1008].startswith("not in the venue's aggregates")
+    assert 1006 not in ids(desk)
+    assert [one.agg_id for one in desk.aggregates] == [503], "an aggregate wholly inside the gap heals it"
+
+
+def test_on_futures_that_refuse_the_newest_trades_aggregates_heal(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "binance_usdm", symbols=["BTCUSDT"], streams=["trade"])
+    desk.market.refuse = {"trades": Refused("HTTP 401: no", 401)}
+    desk.run(0.2)
+    for _ in range(3):
+        desk.market.trade("BTCUSDT")
+        ms = desk.venue_now // 1_000_000
+        one = desk.market.trades["BTCUSDT"][-1][0]
+        if one != 1001:
+            desk.bring(desk.market.frame("BTCUSDT", one, desk.venue_now, E=ms, T=ms, X="MARKET"))
+        desk.run(0.2)
+    desk.run(10)
+    assert [one.first_trade_id for one in desk.aggregates] == [1001]
+    assert desk.feed("unhealable") == []
