@@ -247,3 +247,21 @@ def test_a_busy_moment_travels_as_columns(tmp_path: Path) -> None:
     scene.hear([(5, frames[:500]), (5, frames[500:])])
     assert scene.columns() == 1
     assert scene.core.totals()["events_out"] >= 1000
+
+
+def test_a_life_that_follows_holds_what_came_as_columns(tmp_path: Path) -> None:
+    """What one life wrote as columns and the next one replays is what it would be of single events."""
+    frames = [
+        trade("SOLUSDT", 2 + n + (n > 600), NOW // 1000 + n) if n % 4 else quote("ADAUSDT", n) for n in range(1000)
+    ]
+    states = []
+    for name, busy in (("at once", 512), ("single", 10**9)):
+        scene = Scene(tmp_path / name, busy)
+        scene.hear([(5, frames)])
+        assert scene.columns() == (busy == 512)
+        core: list[Ingest] = []
+        writer = Writer(scene.disk, FOLDER, lambda core=core: core[0].state())  # type: ignore[misc]
+        core.append(Ingest(scene.core._config, Venue(SYMBOLS, ["trade", "quote"]), writer, scene.disk))
+        core[0].open(NOW, scene.mono)
+        states.append(core[0].state())
+    assert states[0] == states[1]
