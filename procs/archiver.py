@@ -400,8 +400,11 @@ def _newest(ids: dict[str, Ids]) -> dict[str, list[list[int]]]:
 _FEED, _REJECTED = "feed/", "rejected/"  # with a slash, for no symbol of a venue has one
 
 
+_OF_A_SYMBOL = (Trade, Quote, AggTrade)
+
+
 def _folder_key(event: Event) -> str:
-    if isinstance(event, Trade | Quote | AggTrade):
+    if isinstance(event, _OF_A_SYMBOL):
         return event.symbol
     return _FEED if isinstance(event, Feed) else _REJECTED
 
