@@ -209,16 +209,23 @@ def _request(venue: Venue, wire: Wire, head: str, more: bytes) -> bool:
     return False
 
 
-def _listen(venue: Venue, context: ssl.SSLContext | None) -> int:
-    """Accepts in a thread; the port."""
+def listen(venue: Venue, context: ssl.SSLContext | None = None) -> socket.socket:
+    """Accepts in a thread, on a port of its own, until the socket is closed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
 
     def accept() -> None:
         while True:
-            raw, _ = listener.accept()
+            try:
+                raw, _ = listener.accept()
+            except OSError:
+                return
             threading.Thread(target=_serve, args=(venue, raw, context), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
+    return listener
+
+
+def port(listener: socket.socket) -> int:
     return int(listener.getsockname()[1])
 
 
@@ -241,10 +248,10 @@ def main() -> None:
     if args.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(args.certificate)
-    plain = _listen(venue, None)
+    plain = port(listen(venue))
     said = {"ws_url": f"ws://127.0.0.1:{plain}", "rest_url": f"http://127.0.0.1:{plain}", "start_us": START_US}
     if context is not None:
-        said["wss_url"] = f"wss://localhost:{_listen(venue, context)}"
+        said["wss_url"] = f"wss://localhost:{port(listen(venue, context))}"
     new = args.port_file.with_suffix(".new")
     new.write_text(json.dumps(said))
     new.replace(args.port_file)

@@ -6,6 +6,7 @@ digits are eight decimals long, and the whole of it follows from a seed.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,6 +83,8 @@ class Market:
         self.qty: Ints = np.empty(count, np.int64)
         """Of a trade, in eight decimals; of a quote that of the bid."""
         self.ask_qty: Ints = np.empty(count, np.int64)
+        self._made: dict[tuple[int, str], Frames] = {}
+        self._making = threading.Lock()
         for index in range(symbol_count):
             self._walk(chance, index)
 
@@ -137,6 +140,13 @@ class Market:
             data += text.encode()
             ends.append(len(data))
         return Frames(data, np.array(ends, np.int64), np.array(stamps, np.int64), digits)
+
+    def made(self, digits: int, trade: str) -> Frames:
+        """The frames in one form, made when they are first asked for and kept."""
+        with self._making:
+            if (digits, trade) not in self._made:
+                self._made[digits, trade] = self.frames(digits, trade)
+            return self._made[digits, trade]
 
     def last_ids(self, name: str) -> tuple[Ints, Ints]:
         """The places of a symbol's trades among all events, and their ids."""

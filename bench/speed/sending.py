@@ -258,9 +258,7 @@ class Session:
         if not self.streams:
             return
         kinds = {name.split("@")[1] for name in self.streams}
-        frames = frames_of(
-            self._market, 16 if plan.micros else self._digits, "aggTrade" if "aggTrade" in kinds else "trade"
-        )
+        frames = self._market.made(16 if plan.micros else self._digits, "aggTrade" if "aggTrade" in kinds else "trade")
         has = np.array(
             [
                 [f"{name.lower()}@bookTicker" in self.streams, bool(self.streams & _trade_streams(name))]
@@ -315,18 +313,6 @@ class Session:
             self.streams.difference_update(names)
         text = json.dumps({"result": None, "id": asked.get("id")}).encode()
         self._wire.send(bytes((0x81, len(text))) + text)
-
-
-_frames: dict[tuple[int, str], Frames] = {}
-_making = threading.Lock()
-
-
-def frames_of(market: Market, digits: int, trade: str) -> Frames:
-    """The market's frames in one form; made once, for a server has one market."""
-    with _making:
-        if (digits, trade) not in _frames:
-            _frames[digits, trade] = market.frames(digits, trade)
-        return _frames[digits, trade]
 
 
 def _trade_streams(name: str) -> set[str]:
