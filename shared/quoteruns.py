@@ -7,7 +7,7 @@ and `seconds.fold` decides.
 
 from __future__ import annotations
 
-from operator import mul
+from operator import attrgetter, mul
 from typing import Any
 
 import msgspec
@@ -22,7 +22,8 @@ Block = NDArray[np.int64]
 """A column a quote; its rows are these."""
 TS, ID, BID, BID_QTY, ASK, ASK_QTY = range(6)
 FIELDS = 6
-_INT64 = (1 << 63) - 1
+_SINGLE = -1
+_PRICES = attrgetter("bid", "ask")
 
 
 class Stretch(msgspec.Struct, gc=False):
@@ -76,7 +77,7 @@ class QuoteRuns:
         only that can tell."""
         if quotes or not self.is_straight or (standing is not None and standing[1] > self._first[1]):
             block = self._in_order(quotes, units)
-            if block is None or (standing is not None and standing[1] > _INT64):
+            if block is None:
                 return None
             ids = block[ID]
             stands = ids == np.maximum.accumulate(ids)
@@ -95,28 +96,35 @@ class QuoteRuns:
         if standing is not None:
             weighted += _spread(standing, units) * (first_ts - start)
             begun = start
+        if prices[1] == _SINGLE:
+            newest = _standing(quotes[prices[3]], units)
+            return newest and (newest, weighted, end - begun)
         texts = [plain(number, self._digits) for number in prices]
         for text, number in zip(texts, prices, strict=True):
             units.note(text, number * unit)  # the bar asks for these at once
         return (ts, one, *texts), weighted, end - begun
 
     def _in_order(self, quotes: list[Quote], units: Units) -> Block | None:
-        """These and `quotes` by time and update id; None where digits differ, or two quotes do not in either."""
-        unit, digits = 10 ** (DIGITS - self._digits), self._digits
-        blocks = [block[:, begin:end] for own, block, begin, end in self._parts if own == digits]
-        singles = []
-        for quote in quotes:
-            texts = quote.bid, quote.bid_qty, quote.ask, quote.ask_qty
-            if any(text[-digits - 1 : -digits] != "." for text in texts):
-                return None
-            try:
-                singles.append((quote.ts, quote.update_id, *(units[text] // unit for text in texts)))
-            except ValueError:
-                return None
-        if len(blocks) < len(self._parts) or any(max(numbers) > _INT64 for numbers in singles):
+        """These and `quotes` by time and update id; None where digits do not fit or two quotes have both in common.
+
+        In the place of its sizes a single quote has _SINGLE and where it stands in `quotes`.
+        """
+        blocks = [block[:, begin:end] for digits, block, begin, end in self._parts if digits == self._digits]
+        if len(blocks) < len(self._parts):
             return None
-        if singles:
-            blocks.append(np.array(singles, np.int64).T)
+        if quotes:
+            single = np.full((FIELDS, len(quotes)), _SINGLE, np.int64)
+            single[ASK_QTY] = np.arange(len(quotes))
+            unit = 10 ** (DIGITS - self._digits)
+            try:
+                bids, asks = ([units[text] for text in texts] for texts in zip(*map(_PRICES, quotes), strict=True))
+                single[TS], single[ID] = [quote.ts for quote in quotes], [quote.update_id for quote in quotes]
+                single[BID], single[ASK] = [bid // unit for bid in bids], [ask // unit for ask in asks]
+            except (ValueError, OverflowError):
+                return None
+            if any(number % unit for number in (*bids, *asks)):
+                return None
+            blocks.append(single)
         block = np.concatenate(blocks, axis=1)
         block = block[:, np.lexsort((block[ID], block[TS]))]
         same = (block[TS, 1:] == block[TS, :-1]) & (block[ID, 1:] == block[ID, :-1])
@@ -155,6 +163,15 @@ class QuoteRuns:
         runs._first, runs._last = (first[0], first[1]), last
         runs._weighted, runs.is_straight = int.from_bytes(weighted, "little", signed=True), is_straight
         return runs
+
+
+def _standing(quote: Quote, units: Units) -> tuple[int, int, str, str, str, str] | None:
+    """None where a size cannot be read."""
+    try:
+        units[quote.bid_qty], units[quote.ask_qty]
+    except ValueError:
+        return None
+    return quote.ts, quote.update_id, quote.bid, quote.bid_qty, quote.ask, quote.ask_qty
 
 
 def _spread(standing: Any, units: Units) -> int:

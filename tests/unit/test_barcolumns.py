@@ -131,10 +131,16 @@ def test_an_overtaken_quote_stands_where_it_belongs(later: Quote) -> None:
         Quote("AAA", T + S // 2, None, None, 0, "9.1", "1.0", "9.5", "2.0", 4),  # other digits
         Quote("AAA", T + S // 2, None, None, 0, "9.00000000", "1.00000000", "1e5", "2.00000000", 4),
         Quote("AAA", T + S // 2, None, None, 0, "9.00000000", f"{10**30}.00000000", "9.00000000", "2.00000000", 4),
+        Quote("AAA", T + S // 2, None, None, 0, "9.00000000", "1.0", "9.000000001", "2.0", 4),
+        Quote("AAA", T + S - 1, None, None, 0, "9.1", "1.0", "9.5", "2.0", 40),  # it stands in the end
+        Quote("AAA", T + S - 1, None, None, 0, "9.1", "no", "9.5", "2.0", 40),
+        Quote("AAA", T + S // 2, None, None, 0, "9.1", "no", "9.5", "2.0", 4),
         quote(0.5, 2**63 + 5),
     ],
 )
-@pytest.mark.parametrize("before", [[], [quote(-1, 0)], [quote(-1, 6)], [quote(-1, 90, ask=10**9 + 20)]])
+@pytest.mark.parametrize(
+    "before", [[], [quote(-1, 0)], [quote(-1, 4)], [quote(-1, 6)], [quote(-1, 90, ask=10**9 + 20)]]
+)
 def test_single_quotes_among_columns_give_what_all_of_them_give_one_by_one(odd: Quote, before: list[Quote]) -> None:
     events = [quote(at / 10, at, ask=10**9 + at) for at in range(1, 10)]
     one_by_one, mixed = Bars(), Bars()
@@ -146,6 +152,22 @@ def test_single_quotes_among_columns_give_what_all_of_them_give_one_by_one(odd: 
     mixed = Bars.from_state(mixed.state())
     assert closed(mixed) == closed(one_by_one)
     assert mixed.state() == one_by_one.state()
+
+
+@pytest.mark.parametrize("one", [0, 1, 2, 3])
+def test_of_two_trades_with_one_id_the_first_to_come_counts_whatever_its_second() -> None:
+    bars = Bars()
+    bars.take(columns_of([trade(0.5, 1), trade(2.1, 7), trade(1.1, 7), trade(1.2, 2)]))
+    assert [(bar.window_start - T, bar.trade_id_sum) for bar in closed(bars)] == [(0, 1), (S, 2), (2 * S, 7)]
+    assert bars.counters["duplicates"] == 1
+
+
+def test_what_stood_before_stands_until_a_newer_quote_comes(one: int) -> None:
+    events = [quote(-1, one, ask=10**9 + 100), quote(0.1, 1), quote(0.5, 2, ask=10**9 + 9)]
+    one_by_one, in_columns = Bars(), Bars()
+    one_by_one.take(events)
+    in_columns.take(columns_of(list(events)))
+    assert closed(in_columns) == closed(one_by_one)
 
 
 def test_single_quotes_among_columns_do_not_make_single_quotes_of_these(monkeypatch: pytest.MonkeyPatch) -> None:
