@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from shared import topology
-from shared.events import AggTrade, Bar, Beat, Feed, Quote, Rejected, Trade
+from shared.events import AggTrade, Bar, Beat, Columns, Feed, Quote, Rejected, Trade
 from shared.journal import Damaged, unpack
 from shared.lines import line
 from shared.logs import escape
@@ -87,9 +87,15 @@ class Tap:
         if missed > 0:
             self.missed += missed
             yield topic, missed
+        if isinstance(batch.events, Columns) and not self._wants_some(batch.events):
+            return  # thousands at once need not be looked at one by one
         for event in batch.events:
             if self._wants_stream(_NAMES[type(event)]) and self._wants_symbol(event):
                 yield topic, event
+
+    def _wants_some(self, columns: Columns) -> bool:
+        is_wanted = self._wants_stream("trade") or self._wants_stream("bookTicker")
+        return is_wanted and (not self._symbols or not self._symbols.isdisjoint(columns.symbols))
 
     def _wants_stream(self, stream: str) -> bool:
         return not self._streams or stream in self._streams

@@ -15,6 +15,7 @@ from shared.journal import pack
 from shared.topology import Node, Pipeline
 from shared.wire import Bus, Publisher, new_mesh, publish_mesh
 from supervision.tap import Seen, Tap, as_json, as_text, streams
+from tests.columns import columns_of
 
 
 def trade(number: int, symbol: str = "SOLUSDT") -> Trade:
@@ -83,6 +84,21 @@ def test_filters_by_stream_and_symbol(given: Given) -> None:
     found = [seen for _, seen in given.seen(given.tap(symbol="ADAUSDT"), *events, wanted=4)]
     assert {type(seen) for seen in found} == {Trade, Feed}
     assert all(seen.symbol == "ADAUSDT" for seen in found if isinstance(seen, Trade))
+
+
+@pytest.mark.parametrize(
+    ("asked", "passes"),
+    [({}, [0, 1, 2]), ({"symbol": "ADAUSDT"}, [1]), ({"stream": "bookTicker"}, [2]), ({"symbol": "BTCUSDT"}, []),
+     ({"stream": "bar"}, [])],
+)  # fmt: skip
+def test_columns_pass_as_the_events_that_they_hold(given: Given, asked: dict[str, str], passes: list[int]) -> None:
+    digits = {"price": "1.50", "qty": "2.00", "ts_sent": 10**18}
+    trades = [msgspec.structs.replace(trade(at, symbol), **digits) for at, symbol in ((3, "SOLUSDT"), (4, "ADAUSDT"))]
+    quote = Quote("SOLUSDT", 10**18, None, None, 10**18, "1.40", "1.00", "1.50", "2.00", 7)
+    events: list[Trade | Quote] = [*trades, quote]
+    batch = Batch(1, 10**18, columns_of(events, digits=2))
+    found = list(given.tap(**asked)._read("binance", pack(batch, 1, 4)))
+    assert found == [("binance", events[at]) for at in passes]
 
 
 def test_what_was_missed_is_counted_from_the_numbers(given: Given) -> None:
