@@ -154,7 +154,6 @@ def test_single_quotes_among_columns_give_what_all_of_them_give_one_by_one(odd: 
     assert mixed.state() == one_by_one.state()
 
 
-@pytest.mark.parametrize("one", [0, 1, 2, 3])
 def test_of_two_trades_with_one_id_the_first_to_come_counts_whatever_its_second() -> None:
     bars = Bars()
     bars.take(columns_of([trade(0.5, 1), trade(2.1, 7), trade(1.1, 7), trade(1.2, 2)]))
@@ -162,6 +161,7 @@ def test_of_two_trades_with_one_id_the_first_to_come_counts_whatever_its_second(
     assert bars.counters["duplicates"] == 1
 
 
+@pytest.mark.parametrize("one", [0, 1, 2, 3])
 def test_what_stood_before_stands_until_a_newer_quote_comes(one: int) -> None:
     events = [quote(-1, one, ask=10**9 + 100), quote(0.1, 1), quote(0.5, 2, ask=10**9 + 9)]
     one_by_one, in_columns = Bars(), Bars()
