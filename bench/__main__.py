@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from bench import fuzz, healing, whole
+from bench import fuzz, healing, klines, whole
 from bench.chaos import scenarios
 from bench.chaos.run import NotRun, say
 from bench.standin import cli as standin
@@ -61,6 +61,7 @@ def _commands() -> argparse.ArgumentParser:
     parts = command("standin", standin.__doc__)
     standin.arguments(parts)
     parts.set_defaults(run=standin.standin)
+    klines.arguments(command("klines", klines.__doc__))
     command("speed", "How fast the mesh is beside its peers, as ratios of one run; more with: speed --help")
     for name, form in (("gate", "shortest"), ("ci", "short"), ("full", "long")):
         whole.arguments(command(name, f"all of it in its {form} form: {whole.HISTORIES[form]:,} histories"), form)
