@@ -27,7 +27,7 @@ lake: {lake}
 sources:
   binance: {{run: ingest, venue: binance, symbols: [{symbols}], ws_url: "{ws}", rest_url: "{rest}"{more}}}
 transforms:
-  bars_1s: {{run: aggregator, inputs: [binance]}}
+  bars_1s: {{run: aggregator, inputs: [binance]{bars}}}
 sinks:
   archive: {{run: archiver, inputs: [binance]{rotate}}}
   parquet: {{run: parquet_sink, inputs: [bars_1s], flush_every_s: {flush}}}
@@ -71,7 +71,9 @@ class Mesh:
         """What its supervisor finds in its environment besides ours."""
         self._lives = 0
 
-    def write_config(self, ws: str = "", rest: str = "", more: str = "", rotate: str = "", flush: int = 5) -> None:
+    def write_config(
+        self, ws: str = "", rest: str = "", more: str = "", rotate: str = "", flush: int = 5, bars: str = ""
+    ) -> None:
         said = PIPELINE.format(
             lake=self.lake,
             symbols=", ".join(SYMBOLS),
@@ -80,6 +82,7 @@ class Mesh:
             more=more,
             rotate=rotate,
             flush=flush,
+            bars=bars,
         )
         self.config.write_text(said)
 
