@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from procs.emulator.tape import Agg, Print, Source
+from procs.emulator.tape import Agg, Own, Print, Source
 
 STEPS = {"1s": 1, "1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600}
 """Seconds of each interval."""
@@ -57,6 +57,17 @@ def bars(source: Source, wanted: Wanted, now_us: int, micro: bool) -> list[list[
         if close is not None:
             rows.append(_row(opened, step, held, close, source.market == "spot", micro))
     return rows
+
+
+def closed(source: Source, symbol: str, interval: str, start_us: int, sent_us: int) -> Own | None:
+    """One bar that is over, as its stream sends it. None where there is none yet."""
+    step = STEPS[interval]
+    rows = bars(source, Wanted(symbol, step, start_us, start_us, 1), sent_us, micro=True)
+    if not rows:
+        return None
+    first, behind = source.print_at(symbol, start_us), source.print_at(symbol, start_us + step * 1_000_000)
+    ids = (first, behind - 1) if rows[0][8] else (-1, -1)
+    return Own(interval, rows[0], *ids, start_us, sent_us)
 
 
 def _row(opened: int, step: int, held: list[Print], close: str, spot: bool, micro: bool) -> list[Any]:

@@ -8,12 +8,15 @@ import time
 from bisect import bisect_right
 from typing import Protocol
 
+from procs.emulator.bars import STEPS, closed
 from procs.emulator.hub import Hub
 from procs.emulator.market import SEND_DELAY_US, Synthetic
 from procs.emulator.recording import Recording
 from procs.emulator.tape import Event
 
 _TICK_S = 0.002
+BAR_DELAY_US = 100_000
+"""The venue's own bar is sent so long after its end."""
 _CHUNK = 512
 """Events between two looks at the sockets."""
 
@@ -66,6 +69,8 @@ class SyntheticPlayer:
         self._clock = VenueClock(start_us, speed) if speed is not None else None
         self._reached = start_us if start_us is not None else time.time_ns() // 1000
         self._wanted: dict[str, set[str]] = {}
+        self._intervals: list[tuple[str, str]] = []
+        """Symbols and lengths of the venue's own bars that somebody subscribed to."""
         self._ready: dict[tuple[str, int], list[Event]] = {}
         self._second = 0
         market.as_of_us = self._reached
@@ -93,9 +98,14 @@ class SyntheticPlayer:
         self._hub.changed.clear()
         self._wanted = {}
         self._ready = {}
-        for stream in self._hub.wanted():
+        self._intervals = []
+        for stream in sorted(self._hub.wanted()):
             low, _, kind = stream.partition("@")
-            if low.upper() in self._market.instruments:
+            interval = kind.removeprefix("kline_")
+            if low.upper() in self._market.instruments and interval != kind:
+                if interval in STEPS and (interval != "1s" or self._market.market == "spot"):
+                    self._intervals.append((low.upper(), interval))
+            elif low.upper() in self._market.instruments:
                 self._wanted.setdefault(low.upper(), set()).add(kind)
 
     def _step(self, until_us: int) -> bool:
@@ -112,10 +122,21 @@ class SyntheticPlayer:
                     bisect_right(of_second, self._reached, key=_due) : bisect_right(of_second, until, key=_due)
                 ]
         events.sort(key=_due)
-        self._market.as_of_us = self._reached = until
-        self._hub.play(events)
+        before, self._market.as_of_us, self._reached = self._reached, until, until
+        self._hub.play(events + self._bars(before, until))
         self._prepare(until // 1_000_000)
         return until < goal
+
+    def _bars(self, before: int, until: int) -> list[Event]:
+        """The venue's own bars that were closed in between, a moment after their end."""
+        events: list[Event] = []
+        for symbol, interval in self._intervals:
+            step, stream = STEPS[interval] * 1_000_000, f"{symbol.lower()}@kline_{interval}"
+            for end in range((before - BAR_DELAY_US) // step * step + step, until - BAR_DELAY_US + 1, step):
+                bar = closed(self._market, symbol, interval, end - step, until)
+                if bar is not None:
+                    events.append(Event(until, stream, f"kline_{interval}", symbol, -1, bar))
+        return events
 
     def _events(self, symbol: str, second: int) -> list[Event]:
         found = self._ready.get((symbol, second))

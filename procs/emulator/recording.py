@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from procs.emulator.instruments import split
-from procs.emulator.tape import AGG_TRADE, BOOK_TICKER, TRADE, Agg, Event, Instrument, Market, Print, Top
+from procs.emulator.tape import AGG_TRADE, BOOK_TICKER, TRADE, Agg, Event, Instrument, Market, Own, Print, Top
 from shared.events import AggTrade, Quote, Trade
 from shared.lines import parse_line
 
@@ -101,6 +101,7 @@ class Recording:
         for place, event in enumerate(self.events):
             known = digits.setdefault(event.symbol, [0, 0])
             body = event.body if not isinstance(event.body, bytes) else read(event)
+            assert not isinstance(body, Own)  # what was recorded is read from its bytes
             price, qty = "", ""
             if isinstance(body, _Other):
                 reached = max(reached, body.reached_us)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -68,6 +68,19 @@ class Top(msgspec.Struct, gc=False):
     sent_us: int
 
 
+class Own(msgspec.Struct):
+    """The venue's own bar, closed."""
+
+    interval: str
+    row: list[Any]
+    """As REST gives it, times in microseconds."""
+    first: int
+    """Ids of its trades, -1 where it has none."""
+    last: int
+    time_us: int
+    sent_us: int
+
+
 class Event(msgspec.Struct, gc=False):
     """Something to send to whoever subscribed to ``stream``."""
 
@@ -78,7 +91,7 @@ class Event(msgspec.Struct, gc=False):
     """The part of the stream's name behind ``@``."""
     symbol: str
     id: int
-    body: Print | Agg | Top | bytes
+    body: Print | Agg | Top | Own | bytes
     """Bytes are the payload itself, kept as recorded."""
     bare: bool = False
     """Sent without the envelope of combined streams (garbage only)."""
@@ -118,6 +131,8 @@ def payload(event: Event, market: Market, micro: bool) -> bytes:
     sent, time = body.sent_us // unit, body.time_us // unit
     if isinstance(body, Print):
         return _print(event.symbol, body, sent, time, market).encode()
+    if isinstance(body, Own):
+        return _own(event.symbol, body, sent, unit)
     if isinstance(body, Top):
         return _top(event.symbol, body, sent, time, market).encode()
     return _agg(event.symbol, body, sent, time, market).encode()
@@ -153,6 +168,16 @@ def _agg(symbol: str, a: Agg, sent: int, time: int, market: Market) -> str:
         f'{{"e":"aggTrade","E":{sent},{names},"p":"{a.price}","q":"{a.qty}","f":{a.first},"l":{a.last},"T":{time},'
         f'"m":{maker}{tail}}}'
     )
+
+
+def _own(symbol: str, bar: Own, sent: int, unit: int) -> bytes:
+    opened, o, h, l, c, volume, closed, quote, count, bought, spent, _ = bar.row  # noqa: E741 - the venue's names
+    told = {
+        "t": opened // unit, "T": closed // unit, "s": symbol, "i": bar.interval, "f": bar.first, "L": bar.last,
+        "o": o, "c": c, "h": h, "l": l, "v": volume, "n": count, "x": True,
+        "q": quote, "V": bought, "Q": spent, "B": "0",
+    }  # fmt: skip
+    return msgspec.json.encode({"e": "kline", "E": sent, "s": symbol, "k": told})
 
 
 _TIMES = re.compile(rb'("[ET]":\d{13})(?=[,}])')

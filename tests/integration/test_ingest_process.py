@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.events import Event, Feed, Quote, Trade
+from shared.events import Event, Feed, Quote, Rejected, Trade
 from shared.files import Files
 from shared.journal import Reader
+from shared.klinestore import live_klines
+from shared.paths import SECOND, date_of
+from shared.venues.binance import Venue
 from tests.integration.emulators import ROOT, Emulator, emulator, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -33,13 +38,18 @@ class Ingest:
     """A lake with one source, and the process that records it."""
 
     def __init__(
-        self, folder: Path, venue: Emulator, symbols: str = "SOLUSDT, ADAUSDT", without_picows: bool = False
+        self,
+        folder: Path,
+        venue: Emulator,
+        symbols: str = "SOLUSDT, ADAUSDT",
+        without_picows: bool = False,
+        more: str = "",
     ) -> None:
         self.lake = folder / "lake"
         self.config = folder / "pipeline.yml"
         self.config.write_text(
             f"lake: ./lake\nsources:\n  src: {{run: ingest, venue: binance, symbols: [{symbols}],"
-            f' ws_url: "{venue.ws_url}", rest_url: "{venue.rest_url}"}}\n'
+            f' ws_url: "{venue.ws_url}", rest_url: "{venue.rest_url}"{more}}}\n'
             "sinks:\n  archive: {run: archiver, inputs: [src]}\n"
         )
         self.without_picows = without_picows
@@ -113,6 +123,25 @@ def test_kills_leave_no_trade_missing_and_none_doubled(tmp_path: Path) -> None:
             assert drained(process) == 0
         healed = [trade for trade in ingest.events(Trade) if trade.source == "rest"]
         assert healed, "the kills cost something, and it was fetched"
+
+
+def test_the_venues_own_bars_are_kept_as_rest_gives_them(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--rate", "200", "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue, more=", streams: [trade, kline_1s]")
+        with ingest.run() as process:
+            ingest.wait_for(50)
+            begun = time.monotonic()
+            wait_until(lambda: time.monotonic() - begun > 4, 20)
+            assert drained(process) == 0
+        assert ingest.events(Rejected) == []
+        for symbol in ("SOLUSDT", "ADAUSDT"):
+            dates = {date_of(trade.ts) for trade in ingest.events(Trade)}
+            live = [one for date in sorted(dates) for one in live_klines(Files(ingest.lake), "binance", symbol, date)]
+            assert len(live) >= 3
+            assert {later.start - earlier.start for earlier, later in pairwise(live)} == {SECOND}
+            asked = f"symbol={symbol}&interval=1s&startTime={live[0].start // 1_000_000}&limit=1000"
+            told = Venue().parse_klines(json.dumps(venue.get(f"/api/v3/klines?{asked}")).encode())
+            assert told[: len(live)] == live
 
 
 def test_the_end_of_standard_input_is_a_drained_stop(tmp_path: Path) -> None:
