@@ -29,10 +29,13 @@ _BARS = """
            sum(price * qty) / sum(qty) AS vwap
     FROM trades WHERE {where} GROUP BY ALL
 """
-_QUOTES = """
+# The same, and the quotes, in one pass over the lines: a day that is not compacted yet.
+_LINES = """
     SELECT symbol, time_bucket(INTERVAL 1 SECOND, ts) AS window_start,
-           arg_max(bid, update_id) AS bid, arg_max(ask, update_id) AS ask
-    FROM quotes WHERE {where} GROUP BY ALL
+           arg_min(price, trade_id) AS open, max(price) AS high, min(price) AS low, arg_max(price, trade_id) AS close,
+           sum(qty) AS volume_base, sum(price * qty) AS volume_quote, count(trade_id) AS trade_count,
+           sum(price * qty) / sum(qty) AS vwap, arg_max(bid, update_id) AS bid, arg_max(ask, update_id) AS ask
+    FROM raw_lines WHERE {where} GROUP BY ALL ORDER BY window_start
 """
 
 
@@ -52,9 +55,8 @@ def lines(lake: Path, out: Path) -> dict[str, Any]:
     from shared.lake import connect
 
     where = f"venue = 'binance' AND symbol = '{SYMBOL}' AND date = DATE '{DATE}'"
-    sql = f"SELECT * FROM ({_BARS}) LEFT JOIN ({_QUOTES}) USING (symbol, window_start) ORDER BY window_start"
     con = connect(lake)
-    con.execute(f"COPY ({sql.format(where=where)}) TO '{out.as_posix()}' (FORMAT parquet, COMPRESSION zstd)")
+    con.execute(f"COPY ({_LINES.format(where=where)}) TO '{out.as_posix()}' (FORMAT parquet, COMPRESSION zstd)")
     found = con.execute(f"SELECT sum(trade_count), count(*) FROM '{out.as_posix()}'").fetchone()
     assert found is not None
     return {"trades": int(found[0]), "rows": int(found[1])}
