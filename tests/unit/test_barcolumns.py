@@ -131,7 +131,7 @@ def test_an_overtaken_quote_stands_where_it_belongs(later: Quote) -> None:
         Quote("AAA", T + S // 2, None, None, 0, "9.1", "1.0", "9.5", "2.0", 4),  # other digits
         Quote("AAA", T + S // 2, None, None, 0, "9.00000000", "1.00000000", "1e5", "2.00000000", 4),
         Quote("AAA", T + S // 2, None, None, 0, "9.00000000", f"{10**30}.00000000", "9.00000000", "2.00000000", 4),
-        Quote("AAA", T + S // 2, None, None, 0, "9.00000000", "1.0", "9.000000001", "2.0", 4),
+        Quote("AAA", T + 45 * S // 100, None, None, 0, "9.00000000", "1.0", "9.000000001", "2.0", 4),
         Quote("AAA", T + S - 1, None, None, 0, "9.1", "1.0", "9.5", "2.0", 40),  # it stands in the end
         Quote("AAA", T + S - 1, None, None, 0, "9.1", "no", "9.5", "2.0", 40),
         Quote("AAA", T + S // 2, None, None, 0, "9.1", "no", "9.5", "2.0", 4),
@@ -152,6 +152,16 @@ def test_single_quotes_among_columns_give_what_all_of_them_give_one_by_one(odd: 
     mixed = Bars.from_state(mixed.state())
     assert closed(mixed) == closed(one_by_one)
     assert mixed.state() == one_by_one.state()
+
+
+def test_columns_of_other_digits_in_the_same_second_are_told_apart() -> None:
+    events = [quote(0.1, 1), quote(0.2, 2, ask=10**9 + 9)]
+    finer = Quote("AAA", T + S // 2, None, None, 0, "9.000000001", "1.000000000", "9.100000000", "2.000000000", 3)
+    one_by_one, in_columns = Bars(), Bars()
+    one_by_one.take([*events, finer])
+    in_columns.take(columns_of(list(events)))
+    in_columns.take(columns_of([finer], 9))
+    assert closed(in_columns) == closed(one_by_one)
 
 
 def test_of_two_trades_with_one_id_the_first_to_come_counts_whatever_its_second() -> None:
