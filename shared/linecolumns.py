@@ -23,9 +23,6 @@ Array = NDArray[Any]
 
 MOST_ROWS: Final = 8192
 """Lines made in one go: they and what they are made of stay within a few megabytes."""
-np.empty(30 << 20, "u1")
-# Made and freed, it teaches the C library's allocator to keep blocks of that size: else each of the arrays here would be
-# fetched from the system and zeroed anew with every batch, which takes longer than all the rest.
 _FOUR: Final = np.array([int.from_bytes(b"%04d" % number, "little") for number in range(10_000)], "<u4")
 """The four digits of a number as they stand in memory."""
 _EIGHT: Final = np.uint64(10**8)

@@ -1,15 +1,16 @@
-"""The websocket client: one interface, two libraries behind it, chosen by what is installed and tested alike.
+"""The websocket client: one interface, two libraries behind it, chosen by what costs less and tested alike.
 
-picows costs a fifth of websockets per message and is taken where its wheel is installed. Both are set the same: no
-compression, no redirects, no proxy unless one is named, one megabyte a message, a ping after ten idle seconds whose
-pong must come within ten, certificates always verified.
+From websockets the plain messages are taken before it sees them (`shared.frames`): over plain TCP, where a read holds
+many, nothing costs less. Over TLS the records cost most, and there picows does, where its wheel is installed. Both are
+set the same: no compression, no redirects, no proxy unless one is named, one megabyte a message, a ping after ten idle
+seconds whose pong must come within ten, certificates always verified.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 try:
@@ -26,7 +27,8 @@ CLOSE_S: Final = 1.0
 LOST: Final = 1006
 """The code of a connection that ended without one."""
 
-Received = Callable[[bytes], None]
+Received = Callable[[Sequence[bytes]], None]
+"""Takes messages, one or many, in their order."""
 Closed = Callable[[int, str], None]
 
 
@@ -54,12 +56,13 @@ async def connect(
     closed: Closed,
     *,
     proxy: str | None = None,
-    implementation: str = IMPLEMENTATIONS[0],
+    implementation: str | None = None,
     context: ssl.SSLContext | None = None,
 ) -> Socket:
-    """Opens a connection. `received` is called for every whole message, in order, from the event loop; the messages of
-    one socket read come without a pause between them. Raises ConnectFailed.
+    """Opens a connection. `received` is called with whole messages, in order, from the event loop, right after the read
+    of the socket that brought them. Raises ConnectFailed.
     """
+    implementation = implementation or ("websockets" if url.startswith("ws://") else IMPLEMENTATIONS[0])
     opener = _open_picows if implementation == "picows" else _open_websockets
     try:
         async with asyncio.timeout(OPEN_S):
@@ -84,6 +87,8 @@ class _Picows:
     def __init__(self, received: Received, closed: Closed) -> None:
         self.transport: Any = None
         self._received, self._closed = received, closed
+        self.messages: list[bytes] = []
+        """Of one read."""
         self._parts: list[bytes] = []
         self._size = 0
         self._over = self._closing = False
@@ -99,7 +104,7 @@ class _Picows:
         if kind == picows.WSMsgType.TEXT and frame.fin and not self._parts:
             if frame.rsv1 or frame.rsv2 or frame.rsv3:
                 return self._break(1002, "reserved bits")
-            self._received(frame.get_payload_as_bytes())
+            self.add(frame.get_payload_as_bytes())
         elif kind == picows.WSMsgType.CLOSE:
             code = int(frame.get_close_code())
             self._why = (code or 1005, frame.get_close_reason() or "")
@@ -122,8 +127,20 @@ class _Picows:
             whole = b"".join(self._parts)
             self._parts, self._size = [], 0
             self.is_whole = True
-            self._received(whole)
+            self.add(whole)
         return None
+
+    def add(self, message: bytes) -> None:
+        if not self.messages:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self.messages.append(message)
+
+    def flush(self) -> None:
+        """Hands on what one read brought."""
+        if self.messages:
+            messages = self.messages.copy()
+            self.messages.clear()
+            self._received(messages)
 
     def _break(self, code: int, why: str) -> None:
         self._why = (code, why)
@@ -133,6 +150,7 @@ class _Picows:
     def ended(self, transport: Any) -> None:
         if self._over:
             return
+        self.flush()
         self._over, self.is_whole = True, False
         if self._why is None:
             handshake = transport.close_handshake
@@ -157,6 +175,7 @@ async def _open_picows(
     url: str, received: Received, closed: Closed, proxy: str | None, context: ssl.SSLContext | None
 ) -> Socket:
     half, text = _Picows(received, closed), picows.WSMsgType.TEXT
+    messages, call_soon = half.messages, asyncio.get_running_loop().call_soon
 
     class Listener(picows.WSListener):  # type: ignore[misc]
         def on_ws_connected(self, transport: Any) -> None:
@@ -169,7 +188,9 @@ async def _open_picows(
                 and half.is_whole
                 and not (frame.rsv1 or frame.rsv2 or frame.rsv3 or transport.is_close_frame_sent)
             ):
-                received(frame.get_payload_as_bytes())
+                if not messages:
+                    call_soon(half.flush)
+                messages.append(frame.get_payload_as_bytes())
             else:
                 half.frame(transport, frame)
 
@@ -209,14 +230,14 @@ class _Websockets:
         self._sending: set[asyncio.Task[None]] = set()
         self._reader = asyncio.create_task(self._read())
         self._closer: asyncio.Task[None] | None = None
+        connection.begin(received)
 
     async def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed
 
         try:
             while True:
-                # Does not yield while messages wait, so those of one read stay together.
-                self._received(await self._connection.recv(decode=False))
+                self._received([await self._connection.recv(decode=False)])
         except ConnectionClosed:
             pass
         await self._connection.wait_closed()
@@ -244,20 +265,10 @@ class _Websockets:
 async def _open_websockets(
     url: str, received: Received, closed: Closed, proxy: str | None, context: ssl.SSLContext | None
 ) -> Socket:
-    from websockets.asyncio.client import ClientConnection
     from websockets.asyncio.client import connect as websockets_connect
     from websockets.exceptions import InvalidStatus, WebSocketException
-    from websockets.protocol import State
 
-    class Connection(ClientConnection):
-        _is_leaving = False
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.protocol.state is State.CLOSING and not self._is_leaving:
-                # It would wait for ever for a server that says goodbye, or talks nonsense, and then stays.
-                self._is_leaving = True
-                asyncio.get_running_loop().call_later(CLOSE_S, self.transport.abort)
+    from shared.wscut import Connection
 
     class Connect(websockets_connect):
         def process_redirect(self, exc: Exception) -> Exception | str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from procs.ingest.links import Link
 from procs.ingest.reads import Read
+from procs.ingest.slots import Link
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import DAY_NS
 from shared.events import QUOTE, Columns
@@ -44,7 +44,7 @@ class Bulk:
 
     def take(self, link: Link, reads: Sequence[Read]) -> set[str]:
         """Takes what some reads of one connection held; returns the kinds of data among it."""
-        frames = [frame for read in reads for frame in read.frames]
+        frames = [frame for read in reads for frame in read.frames] if len(reads) > 1 else reads[0].frames
         rows = self._reader.read(frames)
         bounds = np.cumsum([len(read.frames) for read in reads])
         odd = np.flatnonzero(~rows.is_plain)
@@ -61,7 +61,7 @@ class Bulk:
         return kinds
 
     def _single(
-        self, link: Link, reads: Sequence[Read], frames: list[bytes], bounds: Places, start: int, behind: int
+        self, link: Link, reads: Sequence[Read], frames: Sequence[bytes], bounds: Places, start: int, behind: int
     ) -> set[str]:
         """The frames from `start` up to `behind`, one by one, each with the clocks of its read."""
         kinds: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -9,6 +10,6 @@ class Read(NamedTuple):
     """Frames of one connection; nanoseconds of the wall and of the monotonic clock."""
 
     link: int
-    frames: list[bytes]
+    frames: Sequence[bytes]
     wall: int
     mono: int

@@ -121,24 +121,13 @@ class Shell:
 
     # --- frames ---
 
-    def _received(self, link: int) -> Callable[[bytes], None]:
-        """What a socket calls for each message."""
+    def _received(self, link: int) -> Callable[[Sequence[bytes]], None]:
+        """What a socket calls with the messages of a read."""
         loop = asyncio.get_running_loop()
-        add: Callable[[bytes], None] | None = None
 
-        def end_of_read() -> None:
-            nonlocal add
-            add = None
-
-        def received(frame: bytes) -> None:
-            nonlocal add
-            if add is None:
-                read = Read(link, [], time.time_ns(), time.monotonic_ns())
-                self._reads.append(read)
-                add = read.frames.append
-                loop.call_soon(end_of_read)
-                self._gather(loop)
-            add(frame)
+        def received(messages: Sequence[bytes]) -> None:
+            self._reads.append(Read(link, messages, time.time_ns(), time.monotonic_ns()))
+            self._gather(loop)
 
         return received
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import ws
+from shared import frames, ws, wscut
 from tests.fixtures.certificates import make, server_context
 
 pytestmark = [
@@ -76,7 +76,7 @@ class Client:
     async def open(self, port: int, scheme: str = "ws", context: ssl.SSLContext | None = None) -> ws.Socket:
         return await ws.connect(
             f"{scheme}://localhost:{port}/stream?streams=a@trade",
-            self.messages.append,
+            self.messages.extend,
             lambda code, reason: self.ended.append((code, reason)),
             implementation=self.implementation,
             context=context,
@@ -429,3 +429,32 @@ def test_a_trusted_certificate_is_accepted(implementation: str, certificates: Pa
         assert client.messages == [b"hello"]
 
     against(bad(frame(b"hello") + goodbye(1000)), work, server_context(certificates, "good"))
+
+
+def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(implementation: str) -> None:
+    """Thousands of plain ones, then fragments and binary between them, a ping here and there; `wscut` parts them."""
+    plain = [b'{"n":%d}' % number * (1 + number % 30) for number in range(3000)]
+    wire = b"".join(
+        frame(text) + (frame(b"p", PING) if number % 500 == 7 else b"") for number, text in enumerate(plain)
+    )
+    wire += frame(b"one,", TEXT, fin=False) + frame(b"two", MORE) + frame(b"three") + frame(b"four", BINARY)
+    expected = [*plain, b"one,two", b"three", b"four", b"five"]
+    assert len(wire) > 4 * frames.MANY and wscut.Connection
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        for at in range(0, len(wire), 70_001):
+            writer.write(wire[at : at + 70_001])
+            await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(frame(b"five") + goodbye(1000, "done"))
+        await writer.drain()
+        await asyncio.sleep(0.3)
+
+    async def work(port: int) -> None:
+        client = Client(implementation)
+        await client.open(port)
+        assert await client.end() == (1000, "done")
+        assert client.messages == expected
+
+    against(serve, work)

@@ -19,6 +19,7 @@ from shared.files import Files
 from shared.journal import Reader, Writer
 from shared.paths import DAY, SECOND, day_start
 from shared.venues import Reject
+from shared.venues._binance_columns import Reader as FrameReader
 from shared.venues.binance import Venue
 
 NOW = day_start("2025-10-20") + 13 * 3600 * SECOND
@@ -121,7 +122,7 @@ def test_what_the_venue_sends_is_plain(number: int, units: int, rest: int, symbo
 def test_every_changed_byte_outside_the_numbers_is_left_to_the_single_parser() -> None:
     venue = Venue(SYMBOLS, ["trade", "quote"])
     reader = venue.columns()
-    assert reader is not None
+    assert isinstance(reader, FrameReader)
     for frame in (trade("SOLUSDT", 7, 1_760_918_400_123_456), quote("SOLUSDT", 9)):
         changed = [frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :] for at in range(len(frame))]
         changed += [frame[:at] + frame[at + 1 :] for at in range(len(frame))]
@@ -141,8 +142,9 @@ class Scene:
         self.disk = Files(root)
         core: list[Ingest] = []
         writer = Writer(self.disk, FOLDER, lambda: core[0].state())
-        urls = {"ws_url": "ws://127.0.0.1:1", "rest_url": "http://127.0.0.1:1"}
-        config = Config(venue="binance", symbols=SYMBOLS, replay=replay, **urls)
+        config = Config(
+            venue="binance", symbols=SYMBOLS, replay=replay, ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1"
+        )
         self.core = Ingest(config, Venue(SYMBOLS, config.kinds), writer, self.disk)
         core.append(self.core)
         self.core.intake.busy = 10**9

@@ -42,7 +42,7 @@ async def received(url: str, port: int, ask: str, context: ssl.SSLContext | None
     """Everything that comes in one run, and how it ended."""
     frames: list[bytes] = []
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    await ws.connect(url, frames.append, lambda code, why: ended.set_result(f"{code} {why}"), context=context)
+    await ws.connect(url, frames.extend, lambda code, why: ended.set_result(f"{code} {why}"), context=context)
     for what in (f"set?{ask}", "prepare", "go"):
         await asyncio.to_thread(get, port, f"/load/{what}")
     return frames, await asyncio.wait_for(ended, WAIT_S)
@@ -147,7 +147,7 @@ def test_the_newest_trade_over_rest_is_the_last_that_was_sent(serving: tuple[loa
         # The connection stays: what was sent over it is what there is.
         frames: list[bytes] = []
         over = asyncio.Event()
-        connection = await ws.connect(url, frames.append, lambda code, why: over.set())
+        connection = await ws.connect(url, frames.extend, lambda code, why: over.set())
         for what in ("set?events=2000&end=stay", "prepare", "go"):
             await asyncio.to_thread(get, port, f"/load/{what}")
         async with asyncio.timeout(WAIT_S):

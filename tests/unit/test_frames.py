@@ -1,0 +1,57 @@
+"""Plain messages are cut where they are, however many come at once and wherever a read ends."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from shared import frames
+
+payloads = st.one_of(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"x" * 125, b"x" * 126, b"\x81\x7e\x00\x05hello", b"\x81" * 200, b"y" * 65535]),
+)
+strangers = st.sampled_from(
+    [
+        Frame(Opcode.PING, b"p").serialize(mask=False),
+        Frame(Opcode.CLOSE, struct.pack(">H", 1000)).serialize(mask=False),
+        Frame(Opcode.BINARY, b"b").serialize(mask=False),
+        Frame(Opcode.TEXT, b"part", fin=False).serialize(mask=False),
+        Frame(Opcode.TEXT, b"masked").serialize(mask=True),
+        Frame(Opcode.TEXT, b"z" * 65536).serialize(mask=False),
+        b"\xc1\x01r",  # with a reserved bit
+    ]
+)
+
+
+def text(payload: bytes) -> bytes:
+    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(payloads, max_size=30), st.one_of(st.just(b""), strangers), st.integers(0, 40), st.booleans())
+def test_what_is_plain_is_cut_up_to_what_is_not(
+    messages: list[bytes], stranger: bytes, less: int, are_many: bool
+) -> None:
+    whole = b"".join(map(text, messages))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "MANY", 0 if are_many else 1 << 30)
+        data = whole + stranger + (text(b"behind") if stranger else b"")
+        assert frames.cut(data) == (messages, len(whole))
+        torn = whole[: max(0, len(whole) - less)]
+        found, offset = frames.cut(torn)
+        assert found == messages[: len(found)]
+        assert offset == len(b"".join(map(text, found)))
+        assert len(found) == len(messages) or len(torn) < offset + len(text(messages[len(found)]))
+
+
+def test_thousands_at_once_are_cut_in_one_pass() -> None:
+    messages = [b'{"n":%d}' % number * (1 + number % 40) for number in range(5000)]
+    data = b"".join(map(text, messages))
+    assert len(data) > frames.MANY
+    assert frames.cut(data) == (messages, len(data))
+    assert frames.cut(data[:-1]) == (messages[:-1], len(data) - len(text(messages[-1])))
