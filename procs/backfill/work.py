@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import msgspec
 
-from procs.backfill.asking import Asker, Fetched, forget
+from procs.backfill.asking import Asker
 from procs.backfill.day import Day
 from procs.backfill.history import History
 from procs.backfill.progress import Progress
-from shared import dailyfiles, paths, staging, topology
-from shared.dailyfiles import BadArchive, Rows
-from shared.events import AggTrade, Trade
+from procs.backfill.sources import Sources
+from shared import paths, staging, topology
+from shared.dailyfiles import BadArchive
 from shared.files import Disk, Files
 from shared.ids import Ids
 from shared.rest import RestError
@@ -23,8 +22,6 @@ from shared.venues import Adapter, Reject
 
 FEW = 20_000
 """Ids that are fetched over REST rather than from files of whole days: twenty questions."""
-EVERY = 50_000
-"""Rows between two looks at the progress bar."""
 
 
 class Trouble(Exception):
@@ -101,19 +98,15 @@ class Run:
         if not day.sealed:
             self._progress.say(f"{self._symbol} {date}: no hour of it is sealed yet: what it lacks is left to ingest")
             return
-        sources: list[dict[str, Any]] = []
-        files: list[Fetched] = []
-        history = self._history(date)
+        sources, history = self._sources(), self._history(date)
         for kind in self._place.kinds:
-            fetched = self._from_file([day], kind, None, sources)
-            files += [fetched] if fetched else []
-            if fetched is None and only_files:
-                continue
-            self._ask(day, kind, history, bool(fetched))
-        self._take([day], history, sources)
-        self._finish(date, [day], sources, files, history)
-        if files or not only_files:
-            self._judge(day, bool(files))
+            has_file = sources.file(day, kind, None, self._now, self._known)
+            if has_file or not only_files:
+                self._ask(day, kind, history, has_file)
+        sources.rest([day], history, self._now)
+        self._finish(date, [day], sources, history)
+        if sources.files or not only_files:
+            self._judge(day, bool(sources.files))
 
     def _ask(self, day: Day, kind: str, history: History, has_file: bool) -> None:
         """What is missing, over REST: between the ids of a day whose file was had, else all of the sealed hours."""
@@ -148,23 +141,20 @@ class Run:
                 f"{self._venue.name} gives trades by id to nobody without a key: name days with --from and --to"
             )
         days = {date: self._day(date) for date in self._dates_of(history, first, last)}
-        sources: list[dict[str, Any]] = []
-        files: list[Fetched] = []
+        sources = self._sources()
         try:
             many = sum(b - a + 1 for a, b in self._missing(days.values(), first, last)) > FEW
             if many or self._place.force:
                 for day in days.values():
-                    fetched = self._from_file([day], "trade", (first, last), sources)
-                    files += [fetched] if fetched else []
+                    sources.file(day, "trade", (first, last), self._now, self._known)
             history.ranges("trade", self._missing(days.values(), first, last))
-            self._take(days.values(), history, sources)
-            if self._missing(days.values(), first, last) and not files:
+            sources.rest(days.values(), history, self._now)
+            if self._missing(days.values(), first, last) and not sources.files:
                 for day in days.values():
-                    fetched = self._from_file([day], "trade", (first, last), sources)
-                    files += [fetched] if fetched else []
+                    sources.file(day, "trade", (first, last), self._now, self._known)
         except (RestError, BadArchive) as error:
             self._fail(str(error))
-        self._finish(f"ids {first} to {last}", days.values(), sources, files, history)
+        self._finish(f"ids {first} to {last}", days.values(), sources, history)
         left = self._missing(days.values(), first, last)
         if left:
             still_open = any(day.left for day in days.values())
@@ -187,100 +177,26 @@ class Run:
     def _missing(self, days: Iterable[Day], first: int, last: int) -> list[tuple[int, int]]:
         return Ids.from_intervals(span for day in days for span in day.ids("trade").intervals).missing(first, last)
 
-    # --- one day's sources ---
-
-    def _from_file(
-        self, days: list[Day], kind: str, ids: tuple[int, int] | None, sources: list[dict[str, Any]]
-    ) -> Fetched | None:
-        """Takes the daily file's events, all or those of these ids. None where the venue has no such file."""
-        day, daily = days[0], self._venue.daily
-        if daily is None or kind not in daily.folders or day.start + paths.DAY > self._now:
-            return None
-        sha256 = self._asker.checksum(daily, kind, self._symbol, day.date)
-        if sha256 is None or sha256 in self._known:
-            return None
-        place = (self._venue.name, kind, self._symbol, day.date)
-        fetched = self._asker.daily(self._disk, daily, place, sha256)
-        if fetched is None:
-            return None
-        of = dailyfiles.name(daily, kind, self._symbol, day.date)
-        rows = Rows(daily, kind, self._symbol, day.date, fetched.ts)
-        source: dict[str, Any] = {"kind": kind, "url": fetched.url, "sha256": fetched.sha256, "fetched": fetched.ts}
-        try:
-            with self._disk.path(fetched.path).open("rb") as file:
-                total = sum(1 for _ in dailyfiles.lines(file, of))  # all of it can be had: only now it is believed
-                self._progress.begin(f"{self._symbol} {day.date}: {total} rows", total)
-                events = rows.events(dailyfiles.lines(file, of))
-                self._take_all(days, (e for e in events if ids is None or ids[0] <= _id(e) <= ids[1]), source)
-        except BadArchive as error:
-            forget(self._disk, fetched)
-            raise BadArchive(f"{fetched.url}: {error}") from None
-        source |= {"rows": rows.read, "rejected": rows.rejected}
-        sources.append(source)
-        if rows.rejected:
-            self._fail(f"{fetched.url}: {rows.rejected} rows are no trades ({rows.reason})")
-        return fetched
-
-    def _take(self, days: Iterable[Day], history: History, sources: list[dict[str, Any]]) -> None:
-        """What REST gave."""
-        source: dict[str, Any] = {"kind": "rest", "url": "", "sha256": None, "fetched": self._now, "rows": 0}
-        events = list(history.events())
-        if not events:
-            return
-        source |= {"url": self._asker.rest_url, "fetched": events[-1].ts_recv, "rows": len(events)}
-        self._take_all(list(days), iter(events), source)
-        sources.append(source)
-
-    def _take_all(self, days: list[Day], events: Iterator[Trade | AggTrade], source: dict[str, Any]) -> None:
-        """By hours, of which no more than two are in memory: files are in the order of ids, and nearly of time."""
-        by_start = {day.start: day for day in days}
-        hours: dict[int, list[Trade | AggTrade]] = {}
-        last_id = None
-        for number, event in enumerate(events, 1):
-            hour = event.ts // paths.HOUR
-            if hour not in hours:
-                hours[hour] = []
-                if len(hours) > 2:
-                    self._hand_over(by_start, min(hours), hours, source)
-            hours[hour].append(event)
-            source.setdefault("first_id", _id(event))
-            last_id = _id(event)
-            if number % EVERY == 0:
-                self._progress.at(number)
-                self._asker.leave_if_asked()
-        for hour in sorted(hours):
-            self._hand_over(by_start, hour, hours, source)
-        if last_id is not None:
-            source["last_id"] = last_id
-
-    def _hand_over(
-        self, days: dict[int, Day], hour: int, hours: dict[int, list[Trade | AggTrade]], source: dict[str, Any]
-    ) -> None:
-        events = hours.pop(hour)
-        day = days.get(hour * paths.HOUR // paths.DAY * paths.DAY)
-        if day is not None:
-            day.take(hour % 24, events, source)
-
     # --- the end of it ---
 
-    def _finish(
-        self, name: str, days: Iterable[Day], sources: list[dict[str, Any]], files: list[Fetched], history: History
-    ) -> None:
-        if sources or not self._known:
-            self._progress.say(f"{self._venue.name} {self._symbol} {name}: {_say_sources(sources)}")
+    def _finish(self, name: str, days: Iterable[Day], sources: Sources, history: History) -> None:
+        if sources.said or not self._known:
+            self._progress.say(f"{self._venue.name} {self._symbol} {name}: {sources.text}")
         for day in days:
-            self.staged += day.close(sources)
+            self.staged += day.close(sources.said)
             for path in sorted(day.damaged):
                 self._fail(f"{path} cannot be read whole: its hour is left as it is (see the validator)")
             if day.left:
                 self._progress.say(f"{day.date}: {day.left} trades of hours that are still open are left to ingest")
-        for fetched in files:
-            forget(self._disk, fetched)
+        sources.forget()
         history.forget()
 
     def _fail(self, text: str) -> None:
         self.troubles.append(text)
         self._progress.warn(f"{self._venue.name} {self._symbol} {text}")
+
+    def _sources(self) -> Sources:
+        return Sources(self._disk, self._venue, self._symbol, self._asker, self._progress, self._fail)
 
     def _history(self, name: str) -> History:
         return History(self._disk, self._venue, self._symbol, name, self._asker, self._progress)
@@ -292,10 +208,6 @@ class Run:
             raise Trouble(f"{error}: nothing is fetched") from None
 
 
-def _id(event: Trade | AggTrade) -> int:
-    return event.trade_id if isinstance(event, Trade) else event.agg_id
-
-
 def _runs(hours: list[int]) -> Iterator[tuple[int, int]]:
     """Neighbouring hours together."""
     yield from (tuple(span) for span in Ids.from_intervals((hour, hour) for hour in hours).intervals)  # type: ignore[misc]
@@ -305,21 +217,6 @@ def _say_ids(ranges: list[tuple[int, int]]) -> str:
     total = sum(last - first + 1 for first, last in ranges)
     named = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges[:5])
     return f"{total} ids ({named}{', …' if len(ranges) > 5 else ''})"
-
-
-def _say_sources(sources: list[dict[str, Any]]) -> str:
-    """What was found where, in a line."""
-    parts = []
-    for source in sources:
-        name = source["url"].rpartition("/")[2] if source["sha256"] else "REST"
-        text = f"{name}: {source['rows']} rows, {source.get('added', 0)} added, {source.get('same', 0)} held already"
-        different, replaced = source.get("different", 0), source.get("replaced", 0)
-        if different:
-            named = ", ".join(map(str, source["different_ids"][:5])) + (", …" if different > 5 else "")
-            text += f", {different} held trades differ (ids {named})"
-            text += f", {replaced} replaced" if replaced else ": they stay, --force replaces them"
-        parts.append(text)
-    return "; ".join(parts) or "nothing was found"
 
 
 def known_files(disk: Disk, venue: str, symbol: str, date: str) -> set[str]:
