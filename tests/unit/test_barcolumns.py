@@ -259,11 +259,12 @@ def test_a_symbol_that_stands_twice_in_the_list_is_one_symbol() -> None:
         trade(0, 1, 500, symbol="B"),
         trade(0.1, 1, 600, symbol="A"),
         quote(0.2, 1, symbol="A"),
+        trade(0.3, 1, symbol="C"),
     ]
-    columns = msgspec.structs.replace(columns_of(events), symbols=["A", "A"], symbol=b"\1\0\0\0\1\0")
+    columns = msgspec.structs.replace(columns_of(events), symbols=["A", "B", "A"], symbol=b"\2\0\0\0\2\0\1\0")
     bars = Bars()
     bars.take(columns)
-    (bar,) = closed(bars)
+    bar, _ = closed(bars)
     assert (bar.trade_count, bar.open, bar.quote_count) == (1, 0.000005, 1)
     assert bars.counters["duplicates"] == 1
 
