@@ -1,9 +1,10 @@
-"""Everything: what measures how soon goes alone, then three lanes side by side that do not disturb each other.
+"""Everything: what measures how soon goes alone, then four lanes side by side that do not disturb each other.
 
-    alone    kill, stall                                       seconds until a stage is back and level
-    lane 1   network, full-disk, …                             real processes under load, one mesh at a time
-    lane 2   sim, mutants, fuzz                                one core, at low priority
-    lane 3   soak                                              2,000 events a second and a kill a minute
+    alone     kill, stall                     20,000 events a second; seconds until a stage is back and level
+    together  soak                            2,000 events a second and a kill a minute
+              network, full-journal, clock    one mesh at a time
+              full-disk, midnight, …          one mesh at a time
+              sim, mutants, fuzz              at low priority
 
 Each is a command of its own, in a process of its own; what it prints is kept, and its last lines are shown.
 """
@@ -27,7 +28,7 @@ NOT_RUN = 3
 HISTORIES = {"shortest": 1000, "short": 10_000, "long": 1_000_000}
 EXAMPLES = {"shortest": 2000, "short": 20_000, "long": 1_000_000}
 ALONE = ("kill", "stall")
-LONG_AGO = ("soak",)
+LANES = (("soak",), ("network", "full-journal", "clock"), ("full-disk", "midnight", "twice", "orphans"))
 
 
 class Lane:
@@ -63,16 +64,16 @@ def _show(name: str, code: int, took: float, log: Path) -> None:
 
 def _lanes(form: str, histories: int, jobs: int) -> list[list[dict[str, list[str]]]]:
     """What runs one after the other, each of it side by side."""
-    scenarios = {name: [name, f"--{form}"] for name in SCENARIOS}
-    alone = {name: scenarios[name] for name in ALONE}
-    soak = {name: scenarios[name] for name in LONG_AGO}
-    others = {name: words for name, words in scenarios.items() if name not in (*ALONE, *LONG_AGO)}
+    alone = {name: [name, f"--{form}"] for name in ALONE}
+    lanes = [{name: [name, f"--{form}"] for name in names} for names in LANES]
     pure = {
         "sim": ["sim", "--seeds", str(histories), "--jobs", str(jobs)],
         "mutants": ["mutants", "--jobs", str(jobs)],
         "fuzz": ["fuzz", f"--{form}"],
     }
-    return [[alone], [others, pure, soak]]
+    missing = set(SCENARIOS) - {*alone, *(name for lane in lanes for name in lane)}
+    assert not missing, f"in no lane: {missing}"
+    return [[alone], [*lanes, pure]]
 
 
 def everything(form: str, histories: int, jobs: int) -> int:
