@@ -25,12 +25,13 @@ from procs.ingest.config import Config
 from procs.ingest.healer import Healer
 from procs.ingest.intake import Intake
 from procs.ingest.klines import Klines
-from procs.ingest.links import Link, Links
+from procs.ingest.links import Links
 from procs.ingest.listing import Listing
 from procs.ingest.plans import Plans
 from procs.ingest.reads import Read
 from procs.ingest.recorder import Recorder
 from procs.ingest.replay import replay
+from procs.ingest.slots import Link
 from procs.ingest.space import Space
 from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime

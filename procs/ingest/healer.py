@@ -12,10 +12,10 @@ from loguru import logger
 from procs.ingest.asker import Asker
 from procs.ingest.config import Config
 from procs.ingest.gaps import Gap, Tracker
-from procs.ingest.links import Link
 from procs.ingest.pages import Pages
 from procs.ingest.plans import Plans
 from procs.ingest.probes import Probes
+from procs.ingest.slots import Link
 from procs.ingest.symbols import Book
 from shared.rest import Answer, Refused, RestError
 from shared.venues import Adapter, Reject

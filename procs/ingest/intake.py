@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from procs.ingest.config import Config
-from procs.ingest.links import Link
 from procs.ingest.reads import Read
+from procs.ingest.slots import Link
 from procs.ingest.venuetime import BELIEVED, DAY_NS
 from shared.events import AggTrade, Quote, Trade
 from shared.venues import Adapter, Control, Reject

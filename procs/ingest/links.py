@@ -1,8 +1,8 @@
 """Connections: which streams run over which, when one is opened, replaced and closed. Pure: time and chance are
 arguments.
 
-A slot is a fixed set of streams on one route; at most two links serve it, so that a new one delivers before the old one
-goes (age, the venue's announcement of a shutdown, silence).
+At most two links serve a slot, so that a new one delivers before the old one goes (age, the venue's announcement of a
+shutdown, silence).
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import msgspec
 from loguru import logger
 
 from procs.ingest.actions import Action, Close, Connect, Send
-from procs.ingest.rhythm import Rhythm
-from shared.backoff import Backoff
-from shared.events import Quote
+from procs.ingest.slots import Link, Slot, Stream
 from shared.venues import KLINE, Adapter
 
 SECOND: Final = 1_000_000_000
@@ -40,77 +37,6 @@ TOGETHER_NS: Final = SECOND
 SLOW_NS: Final = 60 * SECOND
 """Between tries where the venue does not serve this place."""
 WINDOW_NS: Final = 300 * SECOND
-
-Stream = tuple[str, str]
-"""Symbol and kind."""
-
-
-class Link(msgspec.Struct, eq=False):
-    """One connection."""
-
-    number: int
-    slot: Slot
-    streams: list[Stream]
-    opened: int | None = None
-    closing: bool = False
-    unsent: list[list[str]] = []
-    unanswered: dict[int, int] = {}
-    """Requests sent and when."""
-    send_at: int = 0
-    unseen: set[str] = set()
-    """Kinds of stream of which nothing has come yet."""
-    ready: int = 0
-    """When everything was subscribed to, on the monotonic clock; 0 while it is not."""
-    is_doomed: bool = False
-    """The venue has announced its end."""
-    data_mono: int = 0
-    high: int = 0
-    """Highest believable venue time that came over it; 0 while none did."""
-    last: int = 0
-    """Venue time of the last event that was taken."""
-    implausible: int = 0
-    early: list[Quote] = []
-    """Quotes of a recording that came before any venue time did."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Everything was asked for and agreed to."""
-        return self.opened is not None and not self.closing and not self.unsent and not self.unanswered
-
-    def serves(self, kind: str) -> bool:
-        """Whether data of that kind flow, as far as one can see."""
-        return self.is_ready and kind not in self.unseen
-
-
-class Slot(msgspec.Struct, eq=False):
-    """Streams that share a connection."""
-
-    streams: list[Stream]
-    routes: tuple[str, ...]
-    route: int = 0
-    current: Link | None = None
-    successor: Link | None = None
-    due: int = 0
-    """When to connect, where nothing is connected."""
-    replace_at: int = 0
-    """When the current link is old; 0 while there is none."""
-    backoff: Backoff = msgspec.field(default_factory=lambda: Backoff(most_ns=PATIENT_NS))
-    rhythm: Rhythm = msgspec.field(default_factory=Rhythm)
-    asked: int = 0
-    """When somebody was asked whether its silence is one of the market …"""
-    ask_wait: int = 0
-    """… and how long until that is asked again."""
-    is_cut_off: bool = False
-    """The last try reached nobody: not that somebody said no, or hung up."""
-    ended: bool = False
-    """A recording is over here."""
-    fresh: bool = True
-    """Nothing was ever connected."""
-    retiring: list[tuple[int, Link]] = []
-
-    def is_old(self, mono: int) -> bool:
-        """Whether the link that serves it should be replaced."""
-        return 0 < self.replace_at <= mono
 
 
 class Links:
@@ -258,7 +184,7 @@ class Links:
         wrong_place = status in (400, 404, 426) and len(slot.routes) > 1
         if wrong_place:
             slot.route = (slot.route + 1) % len(slot.routes)
-            logger.info(f"{self._base}: {why}, trying {_place(slot)}")
+            logger.info(f"{self._base}: {why}, trying {slot.place}")
         slow = SLOW_NS if status in (451, 403, 429, 418) else 0
         slot.is_cut_off = status is None
         wait = 0 if wrong_place and slot.route else slot.backoff.down(mono, self._chance(), slow)
@@ -294,7 +220,7 @@ class Links:
             link.unseen -= fresh
             link.slot.backoff.up(mono)
             if len(link.slot.routes) > 1:
-                logger.info(f"{', '.join(sorted(fresh))} of {self._venue.name} come on {_place(link.slot)}")
+                logger.info(f"{', '.join(sorted(fresh))} of {self._venue.name} come on {link.slot.place}")
         return bool(fresh)
 
     def answered(self, link: Link, request: int | None, error: str, mono: int) -> list[Action]:
@@ -346,7 +272,7 @@ class Links:
             return []
         here = slot.routes[slot.route]
         route = (routes.index(here) + 1) % len(routes) if here in routes else 0
-        logger.warning(f"{kind} stays silent on {_place(slot)}, trying {routes[route] or 'no route'}")
+        logger.warning(f"{kind} stays silent on {slot.place}, trying {routes[route] or 'no route'}")
         # The wait grows each time all places have been tried in vain.
         due = mono + (slot.backoff.down(mono, self._chance()) if route == 0 else 0)
         if len(moved) == len(slot.streams):
@@ -399,7 +325,3 @@ class Links:
     @property
     def is_connected(self) -> bool:
         return any(link.opened is not None and not link.closing for link in self.links.values())
-
-
-def _place(slot: Slot) -> str:
-    return f"/{slot.routes[slot.route]}" if slot.routes[slot.route] else "no route"

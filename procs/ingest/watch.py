@@ -14,8 +14,8 @@ from loguru import logger
 
 from procs.ingest.actions import Action
 from procs.ingest.config import Config
-from procs.ingest.links import Link
 from procs.ingest.rhythm import Rhythm
+from procs.ingest.slots import Link
 from shared.venues import KLINE, Adapter
 
 if TYPE_CHECKING:
