@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared import paths
+from shared import manifests, paths
 from shared.events import AggTrade, Quote, Trade
 from shared.files import Disk
 
@@ -52,8 +52,8 @@ def lost(disk: Disk, venue: str, symbol: str, date: str, present: Iterable[int])
 
 def _read_manifest(disk: Disk, venue: str, symbol: str, date: str) -> _Manifest:
     try:
-        return msgspec.json.decode(disk.read(paths.manifest_file(venue, symbol, date)), type=_Manifest)
-    except (FileNotFoundError, ValueError, RecursionError):
+        return msgspec.convert(manifests.read(disk, venue, symbol, date), _Manifest)
+    except ValueError:
         return _Manifest()
 
 

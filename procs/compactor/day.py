@@ -14,7 +14,7 @@ from loguru import logger
 from procs.compactor.fold import BAR_OPTIONS, one_a_second, set_aside
 from procs.compactor.swap import Made, Swap
 from procs.compactor.ticks import Ticks
-from shared import archive, paths, staging, tickfiles
+from shared import archive, manifests, paths, staging, tickfiles
 from shared.barstore import bar_hours, read_bars
 from shared.files import Disk, checksum
 from shared.lines import parse_line
@@ -51,11 +51,7 @@ class Day:
 
     def manifest(self) -> dict[str, Any]:
         """As it stands; empty where there is none."""
-        try:
-            found = msgspec.json.decode(self._disk.read(self.manifest_path))
-        except (FileNotFoundError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return manifests.read(self._disk, self._venue, self._symbol, self._date)
 
     def is_done(self) -> bool:
         """Whether the day's files are still those that its manifest names, byte for byte."""

@@ -12,8 +12,8 @@ import msgspec
 
 from procs.validator import certificate, index, inventory
 from procs.validator.certificate import Beside, certify
-from procs.validator.work import a_day, read_manifest
-from shared import archive, paths, staging, topology
+from procs.validator.work import a_day
+from shared import archive, manifests, paths, staging, topology
 from shared.archive import part_of
 from shared.errand import uses_aggregates
 from shared.files import Disk, checksum
@@ -128,7 +128,7 @@ def _check_content(
     day = a_day(disk, venue, symbol, date, at, uses_aggregates(pipeline, venue))
     day.judge(anew=True)
     fetched = staging.fetched(disk, venue, symbol, date)
-    now = certify(day, Beside(0, read_manifest(disk, venue, symbol, date), fetched, [], said["klines"]))
+    now = certify(day, Beside(0, manifests.read(disk, venue, symbol, date), fetched, [], said["klines"]))
     now = msgspec.json.decode(msgspec.json.encode(now))
     listed = {file["path"] for file in said["files"]}
     later = sorted(set(inventory.names(disk, venue, symbol, date)) - listed)

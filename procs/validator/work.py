@@ -13,13 +13,13 @@ from loguru import logger
 
 from procs.validator import Config, certificate, index
 from procs.validator.certificate import Beside
-from procs.validator.day import Day, beside, save, write
+from procs.validator.day import Day, save, write
 from procs.validator.inventory import inventory
 from procs.validator.klines import against_klines
 from procs.validator.page import page
 from procs.validator.rejections import Rejections
 from procs.validator.report import show
-from shared import archive, paths, room, staging, venues
+from shared import archive, manifests, paths, room, staging, venues
 from shared.barstore import bar_days
 from shared.enquiry import Enquiry, enquire, source_of
 from shared.errand import Errand
@@ -111,7 +111,7 @@ class Run:
         if before.get("is_over") and before.get("judged_by") == judged_by and self._stands(before, day):
             return before
         day.judge()
-        manifest = read_manifest(disk, venue, symbol, date)
+        manifest = manifests.read(disk, venue, symbol, date)
         known = Beside(
             self._now,
             manifest,
@@ -192,15 +192,6 @@ def a_day(disk: Disk, venue: str, symbol: str, date: str, at: Reached, use_agg: 
     day.ids_have_holes = venue in venues.names() and venues.load(venue).ids_have_holes
     day.is_compared = any(source.get("sha256") for source in staging.fetched(disk, venue, symbol, date))
     return day
-
-
-def read_manifest(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
-    """What the compactor says of the closed day."""
-    path, _ = beside(venue, symbol, date)
-    try:
-        return msgspec.json.decode(disk.read(path), type=dict[str, Any])
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
 
 
 def status_of(disk: Disk, venue: str, symbol: str, date: str) -> str | None:

@@ -16,7 +16,7 @@ from procs.compactor.work import compact
 from procs.validator import Config
 from procs.validator.verify import verify
 from procs.validator.work import validate
-from shared import archive, lake, paths, tickfiles
+from shared import archive, lake, manifests, paths, tickfiles
 from shared.errand import Errand
 from shared.events import Quote, Trade
 from shared.files import Files
@@ -53,8 +53,7 @@ def judged(disk: Files) -> tuple[int, dict[str, Any]]:
 
 
 def manifest(disk: Files) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(disk.read(paths.manifest_file(VENUE, "SOLUSDT", DATE)))
-    return found
+    return manifests.read(disk, VENUE, "SOLUSDT", DATE)
 
 
 def remove(disk: Files, *hours: int) -> None:
@@ -187,3 +186,12 @@ def test_what_a_killed_run_has_spilled_is_swept(tmp_path: Path) -> None:
     disk.write(f"journal/compactor/{ticks.SPILL}trades_0.tmp", b"half")
     run_compactor(disk)
     assert disk.list("journal/compactor") == [name for name in disk.list("journal/compactor") if "spill" not in name]
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b"{", b'{"raw_hours": 7}', b'{"removed": {"hours": ["x"]}}'])
+def test_a_manifest_that_makes_no_sense_says_nothing(tmp_path: Path, data: bytes) -> None:
+    disk = Files(tmp_path)
+    disk.write(paths.manifest_file(VENUE, "SOLUSDT", DATE), data)
+    assert tickfiles.hours(disk, VENUE, "SOLUSDT", DATE) == set()
+    assert tickfiles.lost(disk, VENUE, "SOLUSDT", DATE, []) == []
+    assert archive.held_hours(disk, VENUE, "SOLUSDT", DATE) == []

@@ -57,6 +57,7 @@ LEVELS = [
         "lake",
         "locks",
         "logs",
+        "manifests",
         "quarantine",
         "rebuild",
         "rest",
