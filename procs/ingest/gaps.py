@@ -43,9 +43,9 @@ class Gap(msgspec.Struct):
     missing: int
     fetched: int = 0
     tries: int = 0
+    """Answers that passed over what is missing."""
     nonsense: int = 0
     """Answers that could not be read: they say nothing about the ids."""
-    """Answers that passed over what is missing."""
     lags: int = 0
     """Answers that ended before it, one after another."""
     next_mono: int = 0
