@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.speed import compare, profiling, scale
+from bench.speed import compare, profiling, promises, scale
 from bench.speed.market import Market
 from bench.speed.peers import Unavailable
 from bench.speed.server import Server
@@ -88,6 +88,12 @@ def _idle(args: argparse.Namespace) -> int:
         return scale.idle(here, args.seconds, args.rate, say)
 
 
+def _promises(args: argparse.Namespace) -> int:
+    with folder(args.keep) as here:
+        promises.measure(here, say)
+    return 0
+
+
 def _ours_arguments(alone: argparse.ArgumentParser) -> None:
     alone.add_argument("--events", type=int, default=2_000_000, help="how many (default: %(default)s)")
     alone.add_argument("--symbols", type=int, default=20, help="of how many symbols (default: %(default)s)")
@@ -122,7 +128,9 @@ def main(argv: Sequence[str]) -> int:
     quiet.add_argument("--seconds", type=float, default=60, help="watched for so long (default: %(default)s)")
     quiet.add_argument("--rate", type=float, default=50, help="events/s (default: %(default)s)")
     quiet.set_defaults(run=_idle)
-    for command in (alone, sizes, quiet):
+    kept = commands.add_parser("promises", help="what journal, checksum, ledger, exact digits and exact sums cost")
+    kept.set_defaults(run=_promises)
+    for command in (alone, sizes, quiet, kept):
         command.add_argument("--keep", type=Path, help="keep lakes and logs in a new folder below this one")
     args = parser.parse_args(argv)
     try:

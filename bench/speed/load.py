@@ -1,8 +1,8 @@
 """The load: a venue on the loopback that sends a made market as fast as a socket takes it, or at a rate.
 
 It speaks Binance's combined streams over ws and wss, and answers the REST questions that collectors ask: the newest
-trade is the last that was sent, so nobody finds a gap. Everything that is sent lies in memory before the clock starts;
-over TLS each frame is a record of its own, sealed beforehand. What a run sends is told to it over HTTP, in this order::
+trade is one that was surely read, so nobody finds a gap. Everything that is sent lies in memory before the clock
+starts; over TLS each frame is a record of its own, sealed beforehand. What a run sends is told to it over HTTP, in this order::
 
     GET /load/set?events=2000000&rate=0&time=market&end=close     rate in events/s, 0: as fast as it goes
     … a collector connects and subscribes …
@@ -118,7 +118,7 @@ class Venue:
         }  # fmt: skip
 
     def _trades(self, asked: dict[str, str]) -> list[tuple[int, int, int, int, bool]]:
-        """Id, price, quantity, time and side of trades that were sent; before the first, the one before it."""
+        """Id, price, quantity, time and side of trades that were read; before the first, the one before it."""
         market, plan = self.market, self.plan
         places, _ = market.last_ids(asked["symbol"])
         sent = int(places.searchsorted(plan.reached(asked["symbol"])))

@@ -25,6 +25,10 @@ PING_S: Final = 20.0
 IDLE_S: Final = 0.0005
 """The pause of a paced flood where nothing is due."""
 GO_S: Final = 600.0
+LAG = 1 << 16
+"""Events that may wait in the sockets."""
+SETTLED_S = 10.0
+"""So long after the last event everything has been read."""
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 
@@ -123,7 +127,7 @@ class Plan:
         return sum(flow.sent for flow in self.flows)
 
     def reached(self, name: str) -> int:
-        """How many events of the market are sent as far as a symbol's trades go."""
+        """How many events of the market are read as far as a symbol's trades go."""
         for flow in self.flows:
             if f"{name.lower()}@" in flow.trades:
                 return flow.reached
@@ -152,7 +156,8 @@ class Flow:
     def __init__(self, plan: Plan, wire: Wire, streams: set[str], frames: Frames, places: Ints) -> None:
         self.plan, self._wire, self._frames, self._places = plan, wire, frames, places
         self.trades = {name.split("@")[0] + "@" for name in streams if "rade" in name}
-        self.sent, self.is_over = 0, False
+        self.sent = 0
+        self._over_at: float | None = None
         self._view = memoryview(frames.data)
         self._bytes: npt.NDArray[np.uint8] = np.frombuffer(frames.data, np.uint8)
         self._stamped = 0
@@ -162,9 +167,18 @@ class Flow:
             self._seal_all(len(places))
 
     @property
+    def is_over(self) -> bool:
+        return self._over_at is not None
+
+    @property
     def reached(self) -> int:
-        """The place in the market behind the last event that was sent."""
-        return int(self._places[self.sent - 1]) + 1 if self.sent else 0
+        """The place in the market behind the last event that the client has surely read.
+
+        REST speaks of those: what waits in the socket of a client that is behind would be a gap to it.
+        """
+        is_settled = self._over_at is not None and time.monotonic() - self._over_at >= SETTLED_S
+        read = self.sent if is_settled else self.sent - LAG
+        return int(self._places[read - 1]) + 1 if read > 0 else 0
 
     def _seal_all(self, count: int) -> None:
         for at in range(0, count, SEALED_EVENTS):
@@ -191,7 +205,7 @@ class Flow:
                 goodbye = (1000).to_bytes(2, "big") + b"ended"
                 self._wire.send(bytes((0x80 | _CLOSE, len(goodbye))) + goodbye)
         finally:
-            self.is_over = True
+            self._over_at = time.monotonic()
             self.plan.ended()
 
     def _flood_sealed(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.speed import load
+from bench.speed import load, sending
 from bench.speed.market import FIRST_ID, START_US, Market
 from bench.speed.sending import _cut, handshake
 from shared import ws
@@ -134,7 +134,10 @@ def test_in_real_time_each_trade_bears_the_moment_that_is_told_afterwards(servin
     assert sent_before == MARKET.frames().data  # others are sent the market's own times
 
 
-def test_the_newest_trade_over_rest_is_the_last_that_was_sent(serving: tuple[load.Venue, int]) -> None:
+def test_the_newest_trade_over_rest_is_the_last_that_was_read(
+    serving: tuple[load.Venue, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "SETTLED_S", 1e9)
     _, port = serving
     name = MARKET.names[0]
     asks = f"/api/v3/aggTrades?symbol={name}&limit=1"
@@ -152,6 +155,12 @@ def test_the_newest_trade_over_rest_is_the_last_that_was_sent(serving: tuple[loa
             await asyncio.to_thread(get, port, f"/load/{what}")
         async with asyncio.timeout(WAIT_S):
             while len(frames) < 2000:
+                await asyncio.sleep(0.02)
+        early = await asyncio.to_thread(get, port, asks)
+        assert early[0]["l"] == FIRST_ID - 1  # all of it may wait in a socket yet
+        monkeypatch.setattr(sending, "SETTLED_S", 0)
+        async with asyncio.timeout(WAIT_S):
+            while not (await asyncio.to_thread(get, port, "/load/state"))["is_done"]:
                 await asyncio.sleep(0.02)
         newest = await asyncio.to_thread(get, port, asks, **{"X-MBX-TIME-UNIT": "MICROSECOND"})
         history = await asyncio.to_thread(
