@@ -80,9 +80,17 @@ def _newest(disk: Disk, base: str) -> tuple[int, bytes | None]:
 
 def _read(disk: Disk, path: str) -> tuple[int, bytes | None]:
     try:
-        data = disk.read(path)
+        return _unpack(disk.read(path))
     except FileNotFoundError:
         return 0, None
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether these are the bytes of a slot as it was written."""
+    return _unpack(data)[1] is not None
+
+
+def _unpack(data: bytes) -> tuple[int, bytes | None]:
     if len(data) < _HEADER.size:
         return 0, None
     magic, sequence, length, crc = _HEADER.unpack_from(data)

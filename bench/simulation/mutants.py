@@ -213,6 +213,13 @@ class DeletesAtFastest(Writer):
         return len(gone)
 
 
+class WaitsForNobody(Writer):
+    """A full journal lets the archiver's records go like anybody's."""
+
+    def __init__(self, *args: Any, **sizes: Any) -> None:
+        super().__init__(*args, **{**sizes, "keepers": ()})
+
+
 # --- what the simulation found in the product ---
 
 
@@ -379,4 +386,7 @@ SWAPS: dict[str, Rules] = {
 }
 """The rules of the compactor: how old files become new ones."""
 
-ALL = MUTANTS | FOUND | SWAPS
+LIMITS: dict[str, Rules] = {"archiver_cut_loose": Rules(source_writer=WaitsForNobody)}
+"""What holds when a journal is full."""
+
+ALL = MUTANTS | FOUND | SWAPS | LIMITS

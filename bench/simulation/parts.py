@@ -58,6 +58,8 @@ class Settings:
     lateness_ms: int
     segment_bytes: int
     lane_room: int
+    journal_bytes: int = 2 << 30
+    """What a journal may hold before consumers are cut loose, and ingest pauses."""
 
 
 class Running(Protocol):
@@ -177,7 +179,8 @@ def stage_starter(
         if wiring.gives:
             own = journal_dir(wiring.stage, wiring.gives)
             bases = [checkpoint_base(consumer, wiring.gives) for consumer in wiring.consumers]
-            writer = rules.writer(disk, own, lambda: b"", bases, segment_bytes=settings.segment_bytes)
+            segment, most = settings.segment_bytes, settings.journal_bytes
+            writer = rules.writer(disk, own, lambda: b"", bases, segment_bytes=segment, max_bytes=most)
             outlet = rules.outlet(writer, rules.reader(disk, own), wiring.lanes, None, wiring.gives)
 
         def inlet(position: int) -> Inlet:

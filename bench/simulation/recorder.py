@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+import msgspec
+
 from bench.simulation.clock import SimClock
 from bench.simulation.disk import SimDisk
 from bench.simulation.exchange import Exchange
+from bench.simulation.parts import Settings
 from procs.ingest.actions import Action, Close, Connect, Get, Send
 from procs.ingest.config import Config
 from procs.ingest.core import Ingest
@@ -28,7 +31,7 @@ class Recorder:
         exchange: Exchange,
         chance: Random,
         symbols: list[str],
-        segment_bytes: int,
+        settings: Settings,
         ingest: type[Ingest] = Ingest,
         writer: type[Writer] = Writer,
     ) -> None:
@@ -36,10 +39,15 @@ class Recorder:
         self._exchange = exchange
         exchange.leave()
         config = Config(venue="binance", symbols=symbols, ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1")
+        if settings.journal_bytes < config.journal_max_bytes:  # far less than anybody may write into a pipeline file
+            msgspec.structs.force_setattr(config, "journal_max_bytes", settings.journal_bytes)
         core: list[Ingest] = []
         bases = [checkpoint_base(consumer, "binance") for consumer in ("archive", "bars_1s")]
         folder = journal_dir("binance", "binance")
-        journal = writer(disk, folder, lambda: core[0].state(), bases, segment_bytes=segment_bytes)
+        journal = writer(
+            disk, folder, lambda: core[0].state(), bases, keepers=bases[:1], segment_bytes=settings.segment_bytes,
+            max_bytes=settings.journal_bytes,
+        )  # fmt: skip
         venue = Venue(symbols, config.kinds)
         core.append(ingest(config, venue, journal, disk, lanes, None, "binance", chance.random))
         self.core = core[0]

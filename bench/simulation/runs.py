@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from bench.simulation.mutants import ALL, FOUND, MUTANTS, SWAPS
+from bench.simulation.mutants import ALL, FOUND, LIMITS, MUTANTS, SWAPS
 from bench.simulation.parts import Rules
 from bench.simulation.world import Outcome, play
 
@@ -92,7 +92,8 @@ def hunt(jobs: int, store: bool) -> int:
         if seed is not None:
             found[mutant] = seed
     sys.stdout.write(f"{len(found.keys() & MUTANTS.keys())} of {len(MUTANTS)} mutants found, ")
-    sys.stdout.write(f"{len(found.keys() & SWAPS.keys())} of {len(SWAPS)} of the compactor's, ")
+    others = SWAPS | LIMITS
+    sys.stdout.write(f"{len(found.keys() & others.keys())} of {len(others)} of compactor and limits, ")
     sys.stdout.write(f"{len(found.keys() & FOUND.keys())} of {len(FOUND)} faults the simulation once found itself\n")
     if store:
         SEEDS.write_text(json.dumps(found, indent=2) + "\n")

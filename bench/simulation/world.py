@@ -18,7 +18,8 @@ from bench.simulation.market import MS, Market
 from bench.simulation.parts import Part, Rules, Settings, Wiring
 from bench.simulation.recorder import Recorder
 from shared import paths
-from shared.paths import DAY, MINUTE, SECOND
+from shared.checkpoint import is_sound
+from shared.paths import DAY, MINUTE, SECOND, checkpoint_base
 from shared.runner import Loop
 
 SETTLE_STEPS = 1200
@@ -27,6 +28,10 @@ SETTLE_NS = 150 * MS
 FAULTS = ("kills", "power_cuts", "full", "errors", "stalls", "lane_cuts", "clock_steps", "sleeps", "silences")
 PASSAGES = ("leaps", "compactions", "validations")
 """What happens where hours pass."""
+ROTTEN = 0.12
+"""Part of the histories in which checkpoints are damaged."""
+SHORT = 0.08
+"""Part of the histories with short journals."""
 SEALING = 0.3
 """Part of the histories in which they do."""
 ERRANDS = ("compactor", "validator")
@@ -47,6 +52,10 @@ class World:
         self.seed = seed
         self.rules = rules
         self.chance = chance = Random(seed)
+        self.rots = ["archive", "bars_1s", "parquet"] if Random(f"damage 13 {seed}").random() < ROTTEN else []
+        """Stages of whose two slots one will turn out to be damaged."""
+        self.is_short = Random(f"short journals 34 {seed}").random() < SHORT
+        """Journals hold next to nothing, and stages are away for longer than that."""
         self.clock = SimClock()
         self.medium = Medium(chance)
         self.ledger = Ledger(self.medium)
@@ -58,20 +67,21 @@ class World:
             lateness_ms=chance.choice((0, 300, 2000)),
             segment_bytes=chance.choice((900, 3000, 20_000)),
             lane_room=chance.choice((1, 4, 50)),
+            journal_bytes=Random(seed).choice((6000, 9000)) if self.is_short else 2 << 30,
         )
         self.faults: list[str] = []
-        self.counts = dict.fromkeys((*FAULTS, *PASSAGES), 0)
+        self.counts = dict.fromkeys((*FAULTS, *PASSAGES, "absences", "pauses", "cut_loose", "rots"), 0)
         self._more = Random(f"sealing 34 {seed}")
         """For what only some histories have, so that the others stay what they were."""
-        self.seals = self._more.random() < SEALING
+        self.seals = self._more.random() < SEALING or self.is_short
         """Hours pass, and what they seal is folded."""
-        self.seals_all = self.seals and self._more.random() < 0.7
+        self.seals_all = self.seals and (self._more.random() < 0.7 or self.is_short)
         """In the end all of it is sealed."""
         self._cut_with: Part | None = None
         self._cut_at: int | None = None
         self._full_until = 0
         self._lanes: dict[str, SimLane] = {}
-        self._sealed_late = False
+        self._sealed_late = self._is_paused = False
         self._given: deque[int] = deque(maxlen=6)
         self.parts = self._wire(rules)
         self.compactor = self._errand("compactor", compacts(rules.compaction))
@@ -112,7 +122,7 @@ class World:
 
     def _recorder(self, disk: SimDisk, lanes: tuple[SimLane, ...]) -> Recorder:
         return Recorder(
-            disk, lanes, self.clock, self.exchange, self.chance, self.market.symbols, self.settings.segment_bytes,
+            disk, lanes, self.clock, self.exchange, self.chance, self.market.symbols, self.settings,
             self.rules.ingest, self.rules.source_writer,
         )  # fmt: skip
 
@@ -127,6 +137,10 @@ class World:
             for name, rate in rates.items():
                 if chance.random() < rate:
                     self._happens(name)
+            if self.rots and self._more.random() < 0.03:
+                self._rots()
+            if self.is_short and self._more.random() < 0.03:
+                self._happens("absences")
             for name, rate in passages.items() if self.seals else ():
                 if self._more.random() < rate:
                     self._happens(name)
@@ -160,16 +174,25 @@ class World:
 
     def _note_counters(self, part: Part) -> None:
         loop = part.running
+        if isinstance(loop, Recorder):
+            is_full = loop.core.paused == "journal full"
+            self.counts["pauses"] += is_full and not self._is_paused
+            self._is_paused = is_full
         if not isinstance(loop, Loop):
             return
+        if self.is_short and part.name != "archive" and loop.inlet.counters["lost"]:
+            self.counts["cut_loose"] += 1
+            self._sealed_late = True  # its hours are made again
+            loop.inlet.counters["lost"] = 0
         if loop.outlet is not None and loop.outlet.counters["replay_differs"]:
-            self.faults.append(f"{part.name}: a replay differs from what stood before")
+            if not self.counts["cut_loose"]:  # else it cannot take again what it took before
+                self.faults.append(f"{part.name}: a replay differs from what stood before")
             loop.outlet.counters["replay_differs"] = 0
         for counter in ("lost", "damaged"):
             if loop.inlet.counters[counter]:
                 self.faults.append(f"{part.name}: its inlet counts {loop.inlet.counters}")
                 loop.inlet.counters[counter] = 0
-        if loop.stage.counters.get("redone"):
+        if loop.stage.counters.get("redone") and not self.counts["rots"]:
             self.faults.append(f"{part.name}: a file was not as its checkpoint says, and nothing damages files here")
             loop.stage.counters["redone"] = 0
         self._sealed_late = self._sealed_late or bool(loop.stage.counters.get("late_sealed"))
@@ -179,12 +202,16 @@ class World:
 
     # --- faults ---
 
+    def _calls_of(self, part: Part) -> int:
+        """To the disk until something befalls it; an errand is one long piece of work."""
+        return self.chance.randrange(150 if part.name in ERRANDS else 25)
+
     def _kills(self) -> None:
         part = self._any()
         if self.chance.random() < 0.3 and part.is_alive:
             part.kill()
         else:
-            part.disk.kill_in = self.chance.randrange(25)
+            part.disk.kill_in = self._calls_of(part)
         self.faults += verdict.at_this_moment(self.medium)
 
     def _power_cuts(self) -> None:
@@ -192,7 +219,7 @@ class World:
         if self.chance.random() < 0.3:
             self.cut_power()
         elif part.is_alive:
-            part.disk.kill_in = self.chance.randrange(25)
+            part.disk.kill_in = self._calls_of(part)
             self._cut_with = part
 
     def cut_power(self) -> None:
@@ -211,10 +238,29 @@ class World:
         self._full_until = self.clock.mono() + self.chance.randrange(2000) * MS
 
     def _errors(self) -> None:
-        self._any().disk.error_in = self.chance.randrange(25)
+        part = self._any()
+        part.disk.error_in = self._calls_of(part)
 
     def _stalls(self) -> None:
         self._any().stalled_until = self.clock.mono() + self.chance.randrange(3000) * MS
+
+    def _rots(self) -> None:
+        """A bit turns in the checkpoint of a stage while it is not there; the other slot is sound."""
+        name = self._more.choice(self.rots)
+        base = checkpoint_base(name, "bars_1s.binance" if name == "parquet" else "binance")
+        nodes = [self.medium.names.get(f"{base}.{slot}") for slot in (0, 1)]
+        sound = [node for node in nodes if node is not None and not node.pending and is_sound(bytes(node.data))]
+        if len(sound) == len(nodes):
+            self.parts[name].kill()
+            node = self._more.choice(sound)
+            node.data[self._more.randrange(len(node.data))] ^= 1 << self._more.randrange(8)
+            node.durable = bytes(node.data)
+            self.rots.remove(name)
+            self.counts["rots"] += 1
+
+    def _absences(self) -> None:
+        part = self.parts[self._more.choice(("archive", "bars_1s", "parquet"))]
+        part.stalled_until = self.clock.mono() + self._more.randrange(3, 20) * SECOND
 
     def _lane_cuts(self) -> None:
         for lane in self._lanes.values():
@@ -323,7 +369,8 @@ class World:
             faults += closed.sealed(self.medium) + closed.days(self.medium, received)
         if self.seals or not self._sealed_late:
             made = closed.bars(self.medium) if self.seals else None
-            faults += verdict.bars(self.medium, received, self.settings.lateness_ms * MS, made)
+            was_cut = self.counts["cut_loose"] > 0
+            faults += verdict.bars(self.medium, received, self.settings.lateness_ms * MS, made, was_cut)
         return faults
 
     def _outcome(self) -> Outcome:

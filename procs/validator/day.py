@@ -102,6 +102,7 @@ class Day:
         for folder in (paths.feed_dir(self.venue, date) for date in self._later() if lacks):
             files = (f"{folder}/{part.name}" for part in archive.parts(self._disk, folder))
             named += [f"{path}:{self._disk.size(path)}" for path in files]
+        named.append(f"bars: {self.has_bars}")
         return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
     def _sum(self, path: str) -> str:
@@ -191,6 +192,8 @@ class Day:
         One that asked for other bars does not: theirs may fill just as many bytes.
         """
         if hour.bars.differ or hour.bars.repeated or hour.bars.unreadable:
+            return False
+        if self.has_bars and not hour.bars_hash:  # judged before there was a sink
             return False
         files = files_of(self._disk, self.venue, self.symbol, self.date, hour.hour)
         if files != hour.files:

@@ -262,6 +262,18 @@ def test_bars_that_were_made_again_are_judged_again_though_no_size_tells(
     assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []
 
 
+def test_hours_that_were_judged_before_there_was_a_sink_are_judged_again(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path)
+    for path in ("parquet", f"journal/parquet/ckpt-bars_1s.{VENUE}.1"):  # its first checkpoint is still to come
+        (tmp_path / path).rename(tmp_path / path.replace("/", ".").replace("parquet", "hidden"))
+    code, said = judge(disk)
+    assert (code, said["bars"]) == (0, 0) and "no bars are made of this symbol" in said["notes"]
+    write_reached(disk, MIDNIGHT + 3 * MINUTE)
+    code, said = judge(disk)
+    assert code == 1 and said["bars_differ"] > 0
+    assert f"{DATE}_22.json" in disk.list(f"quality/requests/{VENUE}/SOLUSDT")
+
+
 def test_bars_are_not_made_again_from_lines_that_are_broken(tmp_path: Path) -> None:
     events = an_evening()
     disk = a_lake(tmp_path, events)

@@ -5,6 +5,10 @@ needed.
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
@@ -13,7 +17,7 @@ from loguru import logger
 
 from bench.simulation.bus import SimLane
 from bench.simulation.disk import Killed, Medium, SimDisk
-from bench.simulation.mutants import ALL, FOUND, MUTANTS, SWAPS
+from bench.simulation.mutants import ALL, FOUND, LIMITS, MUTANTS, SWAPS
 from bench.simulation.parts import Rules
 from bench.simulation.runs import first_seed, stored_seeds
 from bench.simulation.world import World, play
@@ -61,8 +65,8 @@ def test_a_safety_rule_that_is_switched_off_is_noticed(mutant: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mutant", SWAPS)
-def test_a_rule_of_the_compactor_that_is_switched_off_is_noticed(mutant: str) -> None:
+@pytest.mark.parametrize("mutant", SWAPS | LIMITS)
+def test_a_rule_of_compactor_or_limits_that_is_switched_off_is_noticed(mutant: str) -> None:
     assert first_seed(mutant, most=2000) is not None, f"python -m bench mutants: {mutant} is no longer noticed"
 
 
@@ -77,6 +81,32 @@ def test_the_same_seed_gives_the_same_history() -> None:
         assert play(seed).counts == play(seed).counts
 
 
+@pytest.mark.timeout(300)
+def test_a_history_is_a_function_of_its_seed_down_to_the_last_byte() -> None:
+    """Whatever order the interpreter has for sets of text."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", BYTES],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, timeout=250, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert found[0] == found[1] and found[0].count("\n") == 3
+
+
+BYTES = """
+import hashlib
+from loguru import logger
+from bench.simulation.world import Rules, World
+logger.remove()
+for seed in (3, 106, 347):
+    world = World(seed, Rules())
+    counts = world.play().counts
+    files = sorted((path, bytes(node.data)) for path, node in world.medium.names.items())
+    print(seed, sorted(counts.items()), hashlib.sha256(repr(files).encode()).hexdigest())
+"""
+
 SEALING = (106, 113)
 """Hours pass in these, and compactor and validator run beside the stages."""
 
@@ -86,6 +116,31 @@ def test_in_a_part_of_the_histories_hours_pass_and_are_folded() -> None:
         world = World(seed, Rules())
         assert not world.play().faults and world.seals
         assert any(path.endswith(".jsonl.zst") for path in world.medium.names)
+
+
+SHORT = (39, 164, 347)
+"""Journals that hold next to nothing."""
+
+
+def test_in_a_part_of_the_histories_journals_are_full() -> None:
+    counts: Counter[str] = Counter()
+    for seed in SHORT:
+        outcome = play(seed)
+        assert not outcome.faults, seed
+        counts.update(outcome.counts)
+    assert counts["pauses"] and counts["cut_loose"]
+
+
+def test_in_a_part_of_the_histories_a_slot_of_a_checkpoint_is_damaged() -> None:
+    counts: Counter[str] = Counter()
+    for seed in ROTTEN:
+        outcome = play(seed)
+        assert not outcome.faults, seed
+        counts.update(outcome.counts)
+    assert counts["rots"]
+
+
+ROTTEN = (10, 12, 16)
 
 
 # --- the simulated disk keeps what it promises, and no more ---
