@@ -2,7 +2,8 @@
 
 It speaks Binance's combined streams over ws and wss, and answers the REST questions that collectors ask: the newest
 trade is one that was surely read, so nobody finds a gap. Everything that is sent lies in memory before the clock
-starts; over TLS each frame is a record of its own, sealed beforehand. What a run sends is told to it over HTTP, in this order::
+starts; over TLS each frame is a record of its own, sealed beforehand. What a run sends is told to it over HTTP, in
+this order::
 
     GET /load/set?events=2000000&rate=0&time=market&end=close     rate in events/s, 0: as fast as it goes
     … a collector connects and subscribes …
