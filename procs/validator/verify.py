@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from procs.validator import certificate, index, inventory
-from procs.validator.certificate import Beside, certify
+from procs.validator.certificate import certify
+from procs.validator.remarks import Beside
 from procs.validator.work import a_day
 from shared import archive, manifests, paths, staging, topology
 from shared.archive import part_of

@@ -12,12 +12,12 @@ import msgspec
 from loguru import logger
 
 from procs.validator import Config, certificate, index
-from procs.validator.certificate import Beside
 from procs.validator.day import Day, save, write
 from procs.validator.inventory import inventory
 from procs.validator.klines import against_klines
 from procs.validator.page import page
 from procs.validator.rejections import Rejections
+from procs.validator.remarks import Beside
 from procs.validator.report import show
 from shared import archive, manifests, paths, room, staging, venues
 from shared.barstore import bar_days
