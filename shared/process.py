@@ -200,7 +200,7 @@ def check_schema(lake: Path) -> None:
     path = lake / "lake.json"
     try:
         said = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]).get("schema", SCHEMA_VERSION)
-    except (OSError, msgspec.MsgspecError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return  # the supervisor sets a broken one aside
     if said != SCHEMA_VERSION:
         raise config.ConfigError(

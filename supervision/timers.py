@@ -226,7 +226,7 @@ class Timers:
         try:
             said = json.loads(self._file.read_bytes())
             return {str(name): int(when) for name, when in said.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             return {}
 
     def _remember(self) -> None:

@@ -171,7 +171,7 @@ class Ingest:
         data = keepsake.read(self._disk, self._pause_path)
         try:
             until, longest = msgspec.json.decode(data or b"[0,0]", type=tuple[int, int])
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             return
         left = min(until - self.wall, longest, int(LONGEST_PAUSE_S) * SECOND)
         if left > 0:

@@ -78,7 +78,7 @@ class Listing:
                 self._days = dict(found["days"])
                 for date in sorted(self._days):
                     self._status |= {name: said["status"] for name, said in self._days[date]["symbols"].items()}
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             logger.warning(f"{self._path} cannot be read and is written anew: {error!r}")
             self._days, self._status = {}, {}
 

@@ -48,7 +48,7 @@ class Plans:
         data = keepsake.read(self._disk, self._path)
         try:
             self._plans = msgspec.json.decode(data or b"[]", type=list[Plan])
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             logger.warning(f"{self._path} cannot be read and is written anew: {error}")
 
     @property

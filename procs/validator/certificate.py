@@ -230,10 +230,27 @@ def _added(parts: Any) -> dict[str, int]:
 def read(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
     """The certificate as it stands; empty where there is none of this version."""
     try:
-        found = msgspec.json.decode(disk.read(paths.certificate(venue, symbol, date)))
+        found = msgspec.json.decode(disk.read(paths.certificate(venue, symbol, date)), type=dict[str, Any])
+        return found if msgspec.convert(found, _Relied).certificate == VERSION else {}
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and found.get("certificate") == VERSION else {}
+
+
+class _Relied(msgspec.Struct):
+    """What of a certificate the next judgement relies on. One in which a byte has turned is none: judged again."""
+
+    certificate: int
+    issue: int
+    replaces: str | None
+    is_over: bool
+    is_provisional: bool
+    is_open_ended: bool
+    trades_missing: int
+    aggregates_missing: int
+    unhealable: int
+    bars_differ: int
+    bars_checked: dict[str, Any]
+    klines: dict[str, Any]
 
 
 def issue(disk: Disk, said: dict[str, Any]) -> dict[str, Any]:

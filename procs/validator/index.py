@@ -102,7 +102,7 @@ def _row(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any] | Non
         data = disk.read(path)
         said = msgspec.json.decode(data, type=dict[str, Any])
         row = _of(said)
-    except (FileNotFoundError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+    except (FileNotFoundError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None  # of another version, or none: it is judged again when it is due
     return {
         "venue": venue,
