@@ -1,19 +1,46 @@
-"""What the compactor says of a closed day: its files, rows, ids, times and sources, beside the checksums."""
+"""What the compactor says of a closed day: read as it was written, or not at all.
+
+A byte that turned in it must neither end who reads it nor send him to another file.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from shared import paths
 from shared.files import Disk
+from shared.tickfiles import Removed
+
+Path = Annotated[str, msgspec.Meta(pattern=r"^(?:[\w%=-][\w%=.-]*/)*[\w%=-][\w%=.-]*$")]
+"""A path inside the lake, as our own names are made."""
+
+
+class Listed(msgspec.Struct):
+    """A file that a manifest or certificate vouches for."""
+
+    path: Path
+    size: int
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class _Relied(msgspec.Struct):
+    """What its readers rely on."""
+
+    issue: int
+    replaces: str | None
+    checksums: str
+    files: list[Listed]
+    raw_hours: list[int]
+    removed: Removed = msgspec.field(default_factory=Removed)
 
 
 def read(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
-    """The manifest as it stands; empty where there is none, or none that can be read."""
+    """As it stands; empty where there is none that can be read."""
     try:
-        found = msgspec.json.decode(disk.read(paths.manifest_file(venue, symbol, date)))
+        found = msgspec.json.decode(disk.read(paths.manifest_file(venue, symbol, date)), type=dict[str, Any])
+        msgspec.convert(found, _Relied)
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found

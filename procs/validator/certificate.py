@@ -14,6 +14,7 @@ from procs.validator.remarks import Beside
 from shared import paths, quality
 from shared.files import Disk
 from shared.ids import Ids
+from shared.manifests import Listed
 from shared.tables import SCHEMA_VERSION
 
 VERSION = 2
@@ -251,6 +252,7 @@ class _Relied(msgspec.Struct):
     bars_differ: int
     bars_checked: dict[str, Any]
     klines: dict[str, Any]
+    files: list[Listed]
 
 
 def issue(disk: Disk, said: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from procs.compactor.day import Day
 from procs.compactor.work import Run
 from procs.validator import Config as ValidatorConfig
 from procs.validator import certificate, index, memory
-from procs.validator.work import read_manifest, status_of, validate
-from shared import archive, paths, staging
+from procs.validator.work import status_of, validate
+from shared import archive, manifests, paths, staging
 from shared.errand import Errand
 from shared.events import Feed
 from shared.files import Files
@@ -118,7 +118,7 @@ def test_no_byte_of_a_manifest_or_certificate_ends_who_reads_it(lake: Files) -> 
     remembered = next(path for path in words(lake) if "/hours/" in path)
     day = Day(lake, VENUE, "SOLUSDT", DATE)
     readers: dict[str, list[Callable[[], object]]] = {
-        manifest: [day.manifest, day.is_done, lambda: read_manifest(lake, VENUE, "SOLUSDT", DATE)],
+        manifest: [day.is_done, lambda: manifests.read(lake, VENUE, "SOLUSDT", DATE)],
         judged: [
             lambda: certificate.read(lake, VENUE, "SOLUSDT", DATE),
             lambda: index._row(lake, VENUE, "SOLUSDT", DATE),
