@@ -8,8 +8,10 @@ with path.open("rb") as file:
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -83,8 +85,21 @@ def lines(file: BinaryIO, of: str) -> Iterator[bytes]:
                 raise BadArchive(f"it would unpack to {member.file_size} bytes, more than the {most} that can be")
             with zipped.open(member) as stream:
                 yield from _split(iter(lambda: stream.read(CHUNK), b""), most)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, IndexError) as error:
+    except BadArchive:
+        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # else it says that something lies before its beginning
+            raise
+        raise BadArchive(f"it cannot be unpacked: {error.strerror}") from None
+    except _TROUBLES as error:
         raise BadArchive(f"it cannot be unpacked: {error or type(error).__name__}") from None
+
+
+_TROUBLES = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, IndexError, ValueError, OverflowError,
+    struct.error,
+)  # fmt: skip
+"""What the library raises over zips that somebody has tampered with."""
 
 
 def _member(zipped: zipfile.ZipFile, expected: str) -> zipfile.ZipInfo:

@@ -7,15 +7,18 @@ in bounded time and memory, and nothing else happens.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import struct
 import sys
 import tempfile
 import tracemalloc
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -24,17 +27,23 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shared import checkpoint, config
+from bench.simulation.disk import Medium, SimDisk
+from procs.compactor import repair
+from shared import checkpoint, config, dailyfiles, manifests, paths, staging
 from shared.archive import unpack as unpack_zst
+from shared.caution import Caution
 from shared.edges import Inlet
 from shared.events import AggTrade, Batch, Beat, Feed, Quote, Rejected, State, Trade, encode
-from shared.files import Files
+from shared.files import Disk, Files
 from shared.journal import HEADER, Damaged, Reader, Writer, pack, records, unpack
 from shared.lines import line, parse_feed, parse_line
+from shared.seals import Seals
 from shared.venues import MAX_FRAME, MAX_ID, Control, Reject
+from shared.venues._binance_rest import daily_of
 from shared.venues.binance import Venue as Spot
 from shared.venues.binance_usdm import Venue as Usdm
 from shared.wire import Mesh, Router
+from tests.fixtures.daily_server import zipped
 
 EXAMPLES = int(os.environ.get("LAKE_FUZZ_EXAMPLES", "2000"))
 fuzz = settings(
@@ -364,6 +373,102 @@ def test_a_raw_line_is_an_event_a_table_can_hold_or_an_error_that_is_caught(data
 def test_compressed_lines_are_unpacked_or_said_to_be_broken(data: bytes) -> None:
     content, why = unpack_zst(data)
     assert isinstance(content, bytes) and isinstance(why, str)
+
+
+# --- the venue's daily files ---
+
+DAILY = daily_of("spot")
+DATE = "2025-10-20"
+DAY = "SOLUSDT-trades-2025-10-20"
+START_US = paths.day_start(DATE) // 1000
+ROWS = [
+    f"1520545031,187.42000000,3.10000000,581.00200000,{START_US + 5},False,True".encode(),
+    b"id,price,qty,quote_qty,time,is_buyer_maker",
+    f"{2**63},1e5,-1,NaN,{START_US},True,TRUE".encode(),
+    f"26129,0.01633102,4.70443515,27781,27783,{START_US + 5000},true,True".encode(),
+]
+ZIPS = [
+    zipped({member: b"\n".join(ROWS) * many}, method)
+    for member in (f"{DAY}.csv", "../x.csv")
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    for many in (1, 30)
+]
+
+
+@given(mangled(ZIPS))
+@fuzz
+def test_a_zip_is_lines_or_a_bad_archive(data: bytes) -> None:
+    with contextlib.suppress(dailyfiles.BadArchive):
+        for found in dailyfiles.lines(io.BytesIO(data), DAY):
+            assert isinstance(found, bytes) and len(found) < 1 << 20
+
+
+@given(mangled([b"0" * 64 + b"  SOLUSDT-trades-2025-10-20.zip\n", b"f" * 64]))
+@fuzz
+def test_a_checksum_is_one_or_a_bad_archive(data: bytes) -> None:
+    with contextlib.suppress(dailyfiles.BadArchive):
+        found = dailyfiles.parse_checksum(data, DAY)
+        assert len(found) == 64 and int(found, 16) >= 0
+
+
+@given(st.lists(mangled(ROWS), max_size=4), st.sampled_from(["trade", "agg_trade"]))
+@fuzz
+def test_a_row_of_a_daily_file_is_a_trade_of_that_day_or_counted(rows: list[bytes], kind: str) -> None:
+    reader = dailyfiles.Rows(DAILY, kind, "SOLUSDT", DATE, 1)
+    for event in reader.events(rows):
+        assert paths.date_of(event.ts) == DATE and is_sound(event)
+
+
+# --- what stages leave for one another ---
+
+NOTES: dict[str, tuple[bytes, Callable[[Disk], object]]] = {
+    staging.folder("binance", "SOLUSDT", DATE) + "/backfill.json": (
+        b'{"hours":[1,2,23],"rows":7,"added":3,"sources":[{"kind":"trade","sha256":"x"}],"ids":[1,9],"force":[]}',
+        lambda disk: staging.read(disk, "binance", "SOLUSDT", DATE),
+    ),
+    f"{staging.STAGING}/time-binance.json": (b"1760918400000000000", lambda disk: staging.seen_time(disk, "binance")),
+    paths.fetched_file("binance", "SOLUSDT", DATE): (
+        b'[{"kind":"trade","url":"https://x/y.zip","sha256":"0","fetched":7,"rows":1,"added":1}]',
+        lambda disk: staging.fetched(disk, "binance", "SOLUSDT", DATE),
+    ),
+    paths.certificate("binance", "SOLUSDT", DATE): (
+        b'{"certificate":2,"trades_missing":3,"aggregates_missing":0}',
+        lambda disk: staging.certified_missing(disk, "binance", "SOLUSDT", DATE),
+    ),
+    paths.manifest_file("binance", "SOLUSDT", DATE): (
+        b'{"issue":1,"replaces":null,"checksums":"x","files":[],"raw_hours":[0,23]}',
+        lambda disk: manifests.read(disk, "binance", "SOLUSDT", DATE),
+    ),
+    "journal/archive/seals-binance.0": (b"", lambda disk: Seals(disk, "journal/archive/seals-binance").load()),
+    "journal/archive/tries-binance": (
+        msgspec.msgpack.encode({"position": 7, "at": 3, "times": 2, "poison": 0}),
+        lambda disk: Caution(disk, "journal/archive/ckpt-binance", "binance").begin(7),
+    ),
+}
+
+
+@given(st.sampled_from(list(NOTES)), st.data())
+@fuzz
+def test_a_note_is_read_or_is_none(path: str, data: st.DataObject) -> None:
+    good, read = NOTES[path]
+    samples = [good] if good else [slot(msgspec.msgpack.encode({"raw/x": [1, 2, 3, 4]}), 3)]
+    note = data.draw(mangled(samples) | (typed(samples) if good[:1] == b"{" else packed))
+    disk = SimDisk(Medium(Random(0)))  # in memory
+    disk.write(path, note)
+    read(disk)
+
+
+names = st.sampled_from(["2025-10-20_05", "2025-10-20_99", "2025-13-20_05", "x", "2025-10-20_5", "CON"])
+
+
+@given(st.lists(st.tuples(names, names, st.sampled_from(["", ".json", ".parquet"])), max_size=4))
+@on_disk
+def test_whatever_lies_among_the_requests_only_hours_of_days_are_asked_for(found: list[tuple[str, str, str]]) -> None:
+    disk = SimDisk(Medium(Random(0)))
+    for symbol, name, ending in found:
+        disk.write(f"{paths.REQUESTS}/binance/{symbol}/{name}{ending}", b"")
+    for _, symbol, date, hours in repair.requests(disk):
+        assert date == DATE and all(0 <= hour < 24 for hour in hours), (symbol, hours)
 
 
 # --- what is too much ---

@@ -8,6 +8,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -176,6 +177,20 @@ def test_a_damaged_zip_is_refused(harm: Callable[[bytes], bytes]) -> None:
     whole = zipped({f"{NAME}.csv": [f"{n},{ROW}" for n in range(2000)]})
     with pytest.raises(BadArchive):
         read(harm(whole))
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_zip_that_says_it_begins_before_its_beginning_is_refused(tmp_path: Path, on_disk: bool) -> None:
+    """A real file and one in memory complain of that in different words."""
+    data = zipped({f"{NAME}.csv": f"{ROW}\n".encode()})
+    end = data.rindex(b"PK\x05\x06")
+    size = int.from_bytes(data[end + 12 : end + 16], "little")
+    bad = data[: end + 12] + (size + 29).to_bytes(4, "little") + data[end + 16 :]
+    path = tmp_path / "x.zip"
+    for one in (bad, data[1:], b"x" + data[:end] + data[end + 1 :]):
+        path.write_bytes(one)
+        with path.open("rb") as file, pytest.raises(BadArchive):
+            list(dailyfiles.lines(file if on_disk else io.BytesIO(one), NAME))
 
 
 def test_an_encrypted_or_unusually_packed_member_is_refused() -> None:
