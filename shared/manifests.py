@@ -11,7 +11,6 @@ import msgspec
 
 from shared import paths
 from shared.files import Disk
-from shared.tickfiles import Removed
 
 Path = Annotated[str, msgspec.Meta(pattern=r"^(?:[\w%=-][\w%=.-]*/)*[\w%=-][\w%=.-]*$")]
 """A path inside the lake, as our own names are made."""
@@ -23,6 +22,15 @@ class Listed(msgspec.Struct):
     path: Path
     size: int
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Removed(msgspec.Struct):
+    """The hours whose lines the user has removed: their ticks stand for them."""
+
+    hours: list[int] = []
+    by: str = "the user"
+    at: str = ""
+    """When it was accepted, UTC."""
 
 
 class _Relied(msgspec.Struct):

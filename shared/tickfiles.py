@@ -25,18 +25,9 @@ KINDS: dict[str, tuple[type[Trade] | type[Quote] | type[AggTrade], str, str]] = 
 """Folder, event, the raw line's ``stream``, and the id that the file is sorted by."""
 
 
-class Removed(msgspec.Struct):
-    """``removed`` in a manifest."""
-
-    hours: list[int] = []
-    by: str = "the user"
-    at: str = ""
-    """When it was accepted, UTC."""
-
-
 class _Manifest(msgspec.Struct):
     raw_hours: list[int] = []
-    removed: Removed = msgspec.field(default_factory=Removed)
+    removed: manifests.Removed = msgspec.field(default_factory=manifests.Removed)
 
 
 def hours(disk: Disk, venue: str, symbol: str, date: str) -> set[int]:

@@ -18,8 +18,9 @@ from shared import archive, manifests, paths, staging, tickfiles
 from shared.barstore import bar_hours, read_bars
 from shared.files import Disk, checksum
 from shared.lines import parse_line
+from shared.manifests import Removed
 from shared.tables import SCHEMA_VERSION
-from shared.tickfiles import KINDS, Removed
+from shared.tickfiles import KINDS
 
 MANIFEST_VERSION = 1
 
