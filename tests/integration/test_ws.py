@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from shared import frames, ws, wscut
+from shared import frames, ws
+from shared.wscut import Connection
 from tests.fixtures.certificates import make, server_context
 
 pytestmark = [
@@ -431,15 +432,20 @@ def test_a_trusted_certificate_is_accepted(implementation: str, certificates: Pa
     against(bad(frame(b"hello") + goodbye(1000)), work, server_context(certificates, "good"))
 
 
-def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(implementation: str) -> None:
-    """Thousands of plain ones, then fragments and binary between them, a ping here and there; `wscut` parts them."""
+def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(
+    implementation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of plain ones with pings among them, of which websockets sees the pings alone; then all sorts."""
+    seen: list[bytes] = []
+    whole = Connection._hand_over
+    monkeypatch.setattr(Connection, "_hand_over", lambda self, data: (seen.append(data), whole(self, data))[1])
     plain = [b'{"n":%d}' % number * (1 + number % 30) for number in range(3000)]
     wire = b"".join(
         frame(text) + (frame(b"p", PING) if number % 500 == 7 else b"") for number, text in enumerate(plain)
     )
     wire += frame(b"one,", TEXT, fin=False) + frame(b"two", MORE) + frame(b"three") + frame(b"four", BINARY)
     expected = [*plain, b"one,two", b"three", b"four", b"five"]
-    assert len(wire) > 4 * frames.MANY and wscut.Connection
+    assert len(wire) > 4 * frames.MANY
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await accept(reader, writer)
@@ -456,5 +462,8 @@ def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(impleme
         await client.open(port)
         assert await client.end() == (1000, "done")
         assert client.messages == expected
+        if implementation == "websockets":
+            assert seen[1:7] == [frame(b"p", PING)] * 6
+            assert len(seen[7]) < 100 + len(goodbye(1000, "done"))
 
     against(serve, work)
