@@ -438,7 +438,12 @@ def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(
     """Thousands of plain ones with pings among them, of which websockets sees the pings alone; then all sorts."""
     seen: list[bytes] = []
     whole = Connection._hand_over
-    monkeypatch.setattr(Connection, "_hand_over", lambda self, data: (seen.append(data), whole(self, data))[1])
+
+    def hand_over(self: Connection, data: bytes) -> None:
+        seen.append(data)
+        whole(self, data)
+
+    monkeypatch.setattr(Connection, "_hand_over", hand_over)
     plain = [b'{"n":%d}' % number * (1 + number % 30) for number in range(3000)]
     wire = b"".join(
         frame(text) + (frame(b"p", PING) if number % 500 == 7 else b"") for number, text in enumerate(plain)
