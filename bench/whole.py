@@ -1,10 +1,11 @@
-"""Everything: what measures how soon goes alone, then four lanes side by side that do not disturb each other.
+"""Everything: what measures how soon goes alone, then five lanes side by side that do not disturb each other.
 
     alone     kill, stall                     20,000 events a second; seconds until a stage is back and level
     together  soak                            2,000 events a second and a kill a minute
               network, full-journal, clock    one mesh at a time
               full-disk, midnight, …          one mesh at a time
-              sim, mutants, fuzz              at low priority
+              sim, mutants                    at low priority
+              fuzz                            at low priority
 
 Each is a command of its own, in a process of its own; what it prints is kept, and its last lines are shown.
 """
@@ -28,6 +29,7 @@ NOT_RUN = 3
 HISTORIES = {"shortest": 1000, "short": 10_000, "long": 1_000_000}
 EXAMPLES = {"shortest": 2000, "short": 20_000, "long": 1_000_000}
 ALONE = ("kill", "stall")
+GENTLY = {"sim", "fuzz"}
 LANES = (("soak",), ("network", "full-journal", "clock"), ("full-disk", "midnight", "twice", "orphans"))
 
 
@@ -66,14 +68,13 @@ def _lanes(form: str, histories: int, jobs: int) -> list[list[dict[str, list[str
     """What runs one after the other, each of it side by side."""
     alone = {name: [name, f"--{form}"] for name in ALONE}
     lanes = [{name: [name, f"--{form}"] for name in names} for names in LANES]
-    pure = {
-        "sim": ["sim", "--seeds", str(histories), "--jobs", str(jobs)],
-        "mutants": ["mutants", "--jobs", str(jobs)],
-        "fuzz": ["fuzz", f"--{form}"],
-    }
+    lanes += [
+        {"sim": ["sim", "--seeds", str(histories), "--jobs", str(jobs)], "mutants": ["mutants", "--jobs", str(jobs)]},
+        {"fuzz": ["fuzz", f"--{form}"]},
+    ]
     missing = set(SCENARIOS) - {*alone, *(name for lane in lanes for name in lane)}
     assert not missing, f"in no lane: {missing}"
-    return [[alone], [*lanes, pure]]
+    return [[alone], lanes]
 
 
 def everything(form: str, histories: int, jobs: int) -> int:
@@ -82,7 +83,7 @@ def everything(form: str, histories: int, jobs: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     codes: dict[str, int] = {}
     for together in _lanes(form, histories, jobs):
-        lanes = [Lane(commands, folder, gently="sim" in commands) for commands in together]
+        lanes = [Lane(commands, folder, gently=not GENTLY.isdisjoint(commands)) for commands in together]
         for lane in lanes:
             lane.thread.join()
             codes |= lane.codes
