@@ -85,7 +85,7 @@ def _scale(args: argparse.Namespace) -> int:
 
 def _idle(args: argparse.Namespace) -> int:
     with folder(args.keep) as here:
-        return scale.idle(here, args.seconds, args.rate, say)
+        return scale.idle(here, args.seconds, args.rate, args.gather_ms, say)
 
 
 def _promises(args: argparse.Namespace) -> int:
@@ -127,6 +127,7 @@ def main(argv: Sequence[str]) -> int:
     quiet = commands.add_parser("idle", help="3 symbols, 50 events/s: share of a core, memory, start to first bar")
     quiet.add_argument("--seconds", type=float, default=60, help="watched for so long (default: %(default)s)")
     quiet.add_argument("--rate", type=float, default=50, help="events/s (default: %(default)s)")
+    quiet.add_argument("--gather-ms", type=int, help="that setting of ingest (default: the product's)")
     quiet.set_defaults(run=_idle)
     kept = commands.add_parser("promises", help="what journal, checksum, ledger, exact digits and exact sums cost")
     kept.set_defaults(run=_promises)

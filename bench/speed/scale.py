@@ -66,12 +66,13 @@ def by_load(folder: Path, rates: Sequence[int], say: Say) -> int:
     return wrong
 
 
-def idle(folder: Path, seconds: float, rate: float, say: Say, symbols: int = IDLE_SYMBOLS) -> int:
+def idle(folder: Path, seconds: float, rate: float, gather_ms: int | None, say: Say) -> int:
     """Few symbols, few events: share of a core and memory of the resident mesh, and how soon a bar is on disk."""
     events = int(rate * (seconds + 60))
-    with closing(Server(folder, events, symbols)) as server:
-        market = Market(1, events, symbols, 2000)
-        with Product(server, folder / "idle", market, Load(events, rate, is_real=True)) as product:
+    more = "" if gather_ms is None else f", gather_ms: {gather_ms}"
+    with closing(Server(folder, events, IDLE_SYMBOLS)) as server:
+        market = Market(1, events, IDLE_SYMBOLS, 2000)
+        with Product(server, folder / "idle", market, Load(events, rate, is_real=True), more=more) as product:
             began = time.monotonic()
             product.ready()
             product.go()
