@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import shutil
 import statistics
@@ -15,6 +16,7 @@ from typing import Any
 from bench.chaos.ledger import Verdict, judge
 from bench.chaos.mesh import Mesh, wait_for
 from bench.chaos.witness import Witness
+from shared.ids import Ids
 from shared.paths import SECOND
 
 HEAL_S = 120.0
@@ -38,7 +40,6 @@ class Run:
         self.witness = Witness(self.mesh.lake)
         self.figures: dict[str, Any] = {}
         self.faults: list[str] = []
-        self._counted: tuple[int, int] | None = None
 
     def __enter__(self) -> Run:
         return self
@@ -61,14 +62,26 @@ class Run:
             say(f"  WRONG: {says}")
 
     def settled(self) -> None:
-        """Every gap is closed: nothing has been missing for a while."""
-        wait_for("healing has ended", self._is_quiet, HEAL_S)
+        """Every id that was issued until now is held or was given up, and the consumers are level."""
+        newest = {symbol: rows["trade"]["last"] for symbol, rows in self.mesh.ledger().items()}
+        with contextlib.suppress(TimeoutError):  # the ledger says what is missing
+            wait_for("all is healed", lambda: not self._missing(newest), HEAL_S)
+        wait_for("all are level", self._level, HEAL_S)
 
-    def _is_quiet(self) -> bool:
-        counters = self.mesh.rows()["binance"]["counters"]
-        was, self._counted = self._counted, (counters.get("gaps", 0), counters.get("healed_ids", 0))
-        time.sleep(2.5)
-        return was == self._counted and self._level()
+    def _missing(self, newest: dict[str, int]) -> int:
+        given_up: dict[str, Ids] = {}
+        for event in self.witness.feed:
+            if event.kind == "unhealable":
+                for symbol in event.symbols:
+                    given_up.setdefault(symbol, Ids()).add_range(event.detail["first_id"], event.detail["last_id"])
+        found = 0
+        for symbol, last in newest.items():
+            ids = self.witness.trades.get(symbol)
+            if ids is None or ids.lowest is None:
+                continue  # it has begun after these
+            gone = given_up.get(symbol, Ids())
+            found += sum(not gone.covers(low, high) for low, high in ids.missing(ids.lowest, last))
+        return found
 
     def _level(self) -> bool:
         rows = self.mesh.rows()
@@ -78,6 +91,9 @@ class Run:
 
     def verdict(self, may_be_unhealable: bool = False) -> Verdict:
         issued = self.mesh.ledger()
+        newest = {symbol: rows["trade"]["last"] for symbol, rows in issued.items()}
+        with contextlib.suppress(TimeoutError):  # what was sent is on its way for a while, where all are busy
+            wait_for("what was sent has come", lambda: not self._missing(newest), 30)
         code = self.mesh.stop()
         self.witness.stop()
         verdict = judge(self.mesh.lake, issued, self.witness, may_be_unhealable)
