@@ -76,8 +76,8 @@ class Market:
     def _deal(self, symbol: str, ts: int) -> Deal:
         chance, deals = self._chance, self.deals[symbol]
         deal = Deal(
-            symbol, self._first_id[symbol] + len(deals), ts, f"{100 + chance.randrange(-300, 300) / 100:.2f}",
-            f"{chance.randrange(1, 999) / 100:.2f}", chance.choice(("buy", "sell")),
+            symbol, self._first_id[symbol] + len(deals), ts, f"{100 + chance.randrange(-300, 300) / 100:.8f}",
+            f"{chance.randrange(1, 999) / 100:.8f}", chance.choice(("buy", "sell")),
         )  # fmt: skip
         deals.append(deal)
         return deal
@@ -87,8 +87,8 @@ class Market:
         bid = 10000 + chance.randrange(-300, 300)
         ask = bid + chance.randrange(1, 20)
         top = Top(
-            symbol, self._first_id[symbol] + len(tops), ts, f"{bid / 100:.2f}", f"{chance.randrange(1, 99)}.5",
-            f"{ask / 100:.2f}", f"{chance.randrange(1, 99)}.25",
+            symbol, self._first_id[symbol] + len(tops), ts, f"{bid / 100:.8f}", f"{chance.randrange(1, 99)}.50000000",
+            f"{ask / 100:.8f}", f"{chance.randrange(1, 99)}.25000000",
         )  # fmt: skip
         tops.append(top)
         return top

@@ -60,6 +60,8 @@ class Settings:
     lane_room: int
     journal_bytes: int = 2 << 30
     """What a journal may hold before consumers are cut loose, and ingest pauses."""
+    busy: int = 10**9
+    """Frames at once from which on ingest makes columns of them."""
 
 
 class Running(Protocol):

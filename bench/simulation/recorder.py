@@ -14,6 +14,7 @@ from bench.simulation.parts import Settings
 from procs.ingest.actions import Action, Close, Connect, Get, Send
 from procs.ingest.config import Config
 from procs.ingest.core import Ingest
+from procs.ingest.reads import Read
 from shared.journal import Writer
 from shared.paths import checkpoint_base, journal_dir
 from shared.venues.binance import Venue
@@ -51,6 +52,7 @@ class Recorder:
         venue = Venue(symbols, config.kinds)
         core.append(ingest(config, venue, journal, disk, lanes, None, "binance", chance.random))
         self.core = core[0]
+        self.core.intake.busy = settings.busy
         self.core.open(clock.wall(), clock.mono())
 
     def turn(self) -> None:
@@ -67,7 +69,7 @@ class Recorder:
                 core.opened(link, wall, mono)
             frames = self._exchange.arrived(connection)
             if frames:
-                core.frames(link, frames, wall, mono)
+                core.reads([Read(link, frames, wall, mono)])
                 core.flush(mono)
             if self._exchange.hangs_up():
                 del self._exchange.connections[link]

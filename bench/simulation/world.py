@@ -67,6 +67,7 @@ class World:
             lateness_ms=chance.choice((0, 300, 2000)),
             segment_bytes=chance.choice((900, 3000, 20_000)),
             lane_room=chance.choice((1, 4, 50)),
+            busy=Random(f"busy {seed}").choice((10**9, 1, 3)),
             journal_bytes=Random(seed).choice((6000, 9000)) if self.is_short else 2 << 30,
         )
         self.faults: list[str] = []

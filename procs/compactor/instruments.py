@@ -46,6 +46,10 @@ class Kept(msgspec.Struct):
 def make(disk: Disk, date: str | None = None) -> int:
     """Writes what is new; how many files."""
     made = 0
+    for folder in [f"instruments/{venue}" for venue in disk.list("instruments")]:
+        for name in disk.list(folder):
+            if name.endswith(TMP):  # of a run that was killed; perhaps nothing is to be written any more
+                disk.remove(f"{folder}/{name}")
     for stage in disk.list("journal"):
         kept = _read(disk, f"journal/{stage}/instruments.json")
         if kept is None:

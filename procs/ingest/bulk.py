@@ -27,8 +27,6 @@ Ints = NDArray[np.int64]
 Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
-LEAST: Final = 64
-"""Frames without an unusual one among them for which columns are worth it."""
 MOST: Final = 4096
 """Events in one record."""
 
@@ -39,6 +37,8 @@ class Bulk:
     def __init__(self, intake: Intake, reader: ColumnReader, books: dict[str, Book], replay: bool) -> None:
         self._intake = intake
         self._replay = replay
+        self._least = intake.busy // 8
+        """So many frames without an unusual one among them are worth columns once there are many in all."""
         self._reader = reader
         self._books = [books[symbol] for symbol in reader.symbols]
 
@@ -54,7 +54,7 @@ class Bulk:
                 kinds |= self._single(link, reads, frames, bounds, start, start + 1)
             if behind - start == 1:
                 continue
-            if behind - start <= LEAST or not self._columns(link, reads, rows, bounds, start + 1, behind):
+            if behind - start <= self._least or not self._columns(link, reads, rows, bounds, start + 1, behind):
                 kinds |= self._single(link, reads, frames, bounds, start + 1, behind)
             else:
                 kinds |= {"trade", "quote"}

@@ -215,7 +215,6 @@ def test_what_is_taken_at_once_is_what_is_taken_one_by_one(
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as two,
     ):
-        patch.setattr(bulk, "LEAST", 0)
         patch.setattr(bulk, "MOST", 7)
         replay = source.startswith("recording")
         at_once, single = Scene(Path(one), 1, replay), Scene(Path(two), 10**9, replay)
