@@ -14,6 +14,7 @@ from typing import Final
 from bench.speed import lakes, latency, peers, rounds
 from bench.speed.figures import Goal, Spread, machine, versions
 from bench.speed.market import Market
+from bench.speed.peers import Unavailable
 from bench.speed.rounds import CLIENTS, Comparison
 from bench.speed.server import Server
 
@@ -81,14 +82,18 @@ class Whole:
                 place = self._folder / f"latency-{number}-{rate}"
                 gathered = latency.ours(server, place / "default", market, rate, args.seconds, None)
                 mine = latency.ours(server, place / "ours", market, rate, args.seconds, 0)
-                middle.setdefault((rate, "ours"), []).append(mine)
                 said = f"  {rate:,} events/s: ours {mine}; with the default gather_ms {gathered}"
                 if python:
-                    theirs = latency.cryptofeed(server, place / "cryptofeed", market, python, rate, args.seconds)
+                    try:
+                        theirs = latency.cryptofeed(server, place / "cryptofeed", market, python, rate, args.seconds)
+                    except Unavailable as why:
+                        self._say(f"{said}; cryptofeed {why}")
+                        continue
+                    middle.setdefault((rate, "ours"), []).append(mine)
                     middle.setdefault((rate, "cryptofeed"), []).append(theirs)
                     said += f"; cryptofeed {theirs}"
                 self._say(said)
-        if python:
+        if all((rate, "cryptofeed") in middle for rate in RATES):
             self.goals.append(_latency_goal(wanted, middle))
         else:
             self.goals.append(Goal("P5", wanted, "no cryptofeed"))

@@ -27,7 +27,7 @@ from bench.speed.yardstick import Load, Run, cpu_of, wait_for_end
 DRIVERS: Final = Path(__file__).with_name("drivers")
 INSTALL_S: Final = 900.0
 START_S: Final = 60.0
-RUN_S: Final = 900.0
+RUN_S: Final = 300.0
 
 
 @dataclass(frozen=True)

@@ -39,16 +39,18 @@ class Sample:
 class Rounds:
     """All samples by client, round by round."""
 
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    samples: dict[str, list[Sample | None]] = field(default_factory=dict)
+    """None for a round in which it did not run."""
     skipped: dict[str, str] = field(default_factory=dict)
     checked: list[str] = field(default_factory=list)
     wrong: int = 0
 
     def ratio(self, other: str, what: str) -> Spread | None:
         """Ours over the other's, of events a second (`rate`) or events per CPU second (`cpu`)."""
-        if not self.samples.get(other):
+        both = zip(self.samples.get(OURS, []), self.samples.get(other, []), strict=False)
+        pairs = [(mine, its) for mine, its in both if mine is not None and its is not None]
+        if not pairs:
             return None
-        pairs = zip(self.samples[OURS], self.samples[other], strict=False)
         if what == "rate":
             return Spread.of([mine.rate / its.rate for mine, its in pairs])
         return Spread.of([its.cpu / mine.cpu for mine, its in pairs])
@@ -115,6 +117,7 @@ class Comparison:
             run, _ = peers.run(peer, python, self._server, self._place(name), self._market, load, work)
         except Unavailable as why:
             found.skipped[label] = str(why)
+            found.samples.setdefault(label, []).append(None)
             self._say(f"  {label}: {why}")
             return
         self._note(found, label, run, self._empty[key])

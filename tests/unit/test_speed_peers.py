@@ -112,6 +112,17 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert found.ratio("nobody", "rate") is None
 
 
+def test_a_round_in_which_a_peer_did_not_run_gives_no_ratio_and_moves_no_other() -> None:
+    found = Rounds()
+    found.samples["ours"] = [Sample(1000, 1e-6), Sample(500, 1e-6)]
+    found.samples["cryptofeed"] = [None, Sample(10, 1e-6)]
+
+    rate = found.ratio("cryptofeed", "rate")
+
+    assert rate is not None
+    assert list(rate.values) == [50]
+
+
 def goal_of(name: str, goals: list[Goal]) -> Goal:
     return next(goal for goal in goals if goal.name == name)
 
