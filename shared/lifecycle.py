@@ -20,9 +20,11 @@ HEALTHY_AFTER = 60 * SECOND
 DEATHS_WINDOW = 300 * SECOND
 DEATHS_ALLOWED = 10
 """More than these within the window: an alarm, and one try a minute, for ever."""
+DEATHS_AT_ONCE = 5
+"""So many in a row without getting anywhere, and an alarm: it waits as long as that says."""
 ALARMED_DELAY = 60 * SECOND
-SOMEWHERE, LIVED_PART = 2 * SECOND, 50
-"""A stage that ran so long had got somewhere, and waits a fiftieth of that at the most."""
+SOMEWHERE = 2 * SECOND
+"""A stage that ran so long had got somewhere: its next death counts as the first."""
 SILENCE_ALLOWED = 10 * SECOND
 """A running stage beats once a second, from its work loop; one that is silent so long hangs."""
 START_ALLOWED = 30 * SECOND
@@ -105,7 +107,7 @@ class Life(msgspec.Struct, frozen=True):
     deaths: tuple[int, ...] = ()
     """Times of the deaths within the window."""
     attempt: int = 0
-    """Deaths since it was last healthy."""
+    """Deaths in a row without getting anywhere."""
     restarts: int = 0
     again: bool = False
     """Draining in order to be started again."""
@@ -162,19 +164,20 @@ def exited(life: Life, now: int, code: int, chance: float, ended: bool = True) -
     if life.state != State.BACKING_OFF:
         return life
     deaths = (*_recent(life.deaths, now), now)
-    life = msgspec.structs.replace(life, deaths=deaths, attempt=life.attempt + 1, restarts=life.restarts + 1)
-    return msgspec.structs.replace(life, due=now + delay(life, chance, lived))
+    attempt = 1 if lived >= SOMEWHERE else life.attempt + 1  # who got somewhere begins anew
+    life = msgspec.structs.replace(life, deaths=deaths, attempt=attempt, restarts=life.restarts + 1)
+    return msgspec.structs.replace(life, due=now + delay(life, chance))
 
 
-def delay(life: Life, chance: float, lived: int = 0) -> int:
+def delay(life: Life, chance: float) -> int:
     """Nanoseconds before the next start: 0.2 to 30 seconds, give or take a quarter; a minute when alarmed.
 
-    Who ran for a while before it died waits no longer than a part of that: what gets somewhere between two deaths
-    (somebody kills it, memory runs out) is wanted back, and its starts cost little.
+    Who ran for a while before it died is back at once, however often it dies: what gets somewhere between two deaths
+    (somebody kills it, memory runs out) is wanted, and its starts cost little.
     """
-    jitter = 0.75 + chance / 2
-    wait = ALARMED_DELAY if life.alarm else int(ceiling(life.attempt - 1, FIRST_DELAY, LONGEST_DELAY) * jitter)
-    return min(wait, max(int(FIRST_DELAY * jitter), lived // LIVED_PART)) if lived >= SOMEWHERE else wait
+    if life.alarm and life.attempt > DEATHS_AT_ONCE:
+        return ALARMED_DELAY
+    return int(ceiling(life.attempt - 1, FIRST_DELAY, LONGEST_DELAY) * (0.75 + chance / 2))
 
 
 def asked_to_stop(life: Life, now: int, allowed: int = DRAIN_ALLOWED) -> Life:

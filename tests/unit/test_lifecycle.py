@@ -105,7 +105,10 @@ def test_who_gets_somewhere_between_two_deaths_is_back_soon_however_often_it_is_
         waits.append((life.due - now) / SECOND)
         now = life.due
         life = lifecycle.started(life, now)
-    assert max(waits) == 0.4 and life.alarm
+    assert max(waits) == 0.2 and life.alarm
+    # When it is killed again before it gets anywhere
+    life = dead(lifecycle.beaten(life, now, "running"), now + SECOND, -9)
+    assert life.due == now + 1.4 * SECOND
 
 
 def test_who_dies_as_soon_as_it_runs_waits_ever_longer() -> None:
