@@ -86,7 +86,7 @@ def certify(day: Day, beside: Beside) -> dict[str, Any]:
         "hours": account.hours(day, [*missing, *day.aggregates_missing()], tail),
         "hours_sealed": [hour.hour for hour in day.hours if hour.is_sealed],
         "fetched": beside.fetched,
-        "judged_by": day.fingerprint(missing_count > gone_count),
+        "judged_by": day.judged_by[missing_count > gone_count],
         "manifest": {key: value for key, value in beside.manifest.items() if key != "files"} or None,
         "files": beside.files,
     }

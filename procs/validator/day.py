@@ -44,6 +44,8 @@ class Day:
         self.after: Interval | None = None
         self.follows = False
         self._lead: tuple[list[str], str] = ([], "")
+        self.judged_by: dict[bool, str] = {}
+        """`fingerprint` as it was when judging began, by whether the day lacks trades."""
         self.given_up: list[Feed] = []
         """What nobody has any more, said on the day or on those behind it."""
         self.ids_have_holes = False
@@ -115,15 +117,20 @@ class Day:
     # --- judging ---
 
     def judge(self, anew: bool = False) -> None:
-        """Hour by hour; `anew` forgets what was judged before."""
+        """Hour by hour; `anew` forgets what was judged before.
+
+        What it is judged by is noted before any of it is read: a line that comes meanwhile is news to the next run.
+        """
+        self.judged_by = {lacks: self.fingerprint(lacks) for lacks in (False, True)}
         memory = Memory() if anew else remembered(self._disk, self.memory_path)
         known = {hour.hour: hour for hour in memory.hours if hour.is_sealed and self._stands(hour)}
         self._lead = self._lead_of(memory)
         has_other_lead = self._lead[1] != memory.lead_hash
         todo = self._todo(known, has_other_lead)
+        begun = [self._begun(hour) for hour in todo]
         made = self._rebuild(todo)
-        for hour in todo:
-            known[hour] = self._judge_hour(hour, made.get(hour, []))
+        for found in begun:
+            known[found.hour] = self._judge_hour(found, made.get(found.hour, []))
         self.hours = [known[hour] for hour in sorted(known)]
         feed, self.feed_problems = archive.read_feed(self._disk, self.venue, self.date)
         self.feed = [event for event in feed if not event.symbols or self.symbol in event.symbols]
@@ -193,6 +200,8 @@ class Day:
         """
         if hour.bars.differ or hour.bars.repeated or hour.bars.unreadable:
             return False
+        if hour.was_open:
+            return False
         if self.has_bars and not hour.bars_hash:  # judged before there was a sink
             return False
         files = files_of(self._disk, self.venue, self.symbol, self.date, hour.hour)
@@ -213,18 +222,22 @@ class Day:
                 made.setdefault(paths.hour_of(bar.window_start), []).append(bar)
         return made
 
-    def _judge_hour(self, hour: int, expected: list[Bar]) -> Hour:
-        files = files_of(self._disk, self.venue, self.symbol, self.date, hour)
+    def _begun(self, hour: int) -> Hour:
+        """An hour of which nothing is known yet but what it is about to be judged by."""
+        of = (self._disk, self.venue, self.symbol, self.date, hour)
+        is_sealed = self._is_sealed(hour)
+        files = files_of(*of)
+        return Hour(hour, is_sealed, files, lines_hash(*of) if is_sealed else "")
+
+    def _judge_hour(self, begun: Hour, expected: list[Bar]) -> Hour:
+        hour = begun.hour
         found = read_lines(self._disk, self.venue, self.symbol, self.date, hour)
-        found.is_sealed = self._is_sealed(hour)
-        found.files = files
+        found.is_sealed, found.files, found.lines_hash = begun.is_sealed, begun.files, begun.lines_hash
         if self.has_bars:
             # Of an hour that is not sealed only what the sink has closed can be compared.
             closed = ENDED if found.is_sealed else min(self._at.bars, self._at.archive)
             found.bars, found.bars_hash = compare(self._stored, self.venue, hour, expected, closed)
             found.made_hash, found.stood = bars_hash(expected), stood(expected)
-        if found.is_sealed:
-            found.lines_hash = lines_hash(self._disk, self.venue, self.symbol, self.date, hour)
         return found
 
     def _trade_near(self, day: int, step: int) -> Interval | None:

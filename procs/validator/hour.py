@@ -95,6 +95,13 @@ class Hour(msgspec.Struct):
         return bars + repeated + self.broken + self.misplaced + self.nonsense + self.crossed
 
     @property
+    def was_open(self) -> bool:
+        """Whether a file of it was being written: what no checkpoint held may have gone and come again as it was read,
+        and no size or checksum would tell.
+        """
+        return any("/open_" in file for file in self.files)
+
+    @property
     def may_be_rebuilt(self) -> bool:
         """Whether the lines are whole: bars made from what is left of them would be poorer than those there are."""
         return bool(self.trades or self.quotes or self.agg_trades) and not self.broken

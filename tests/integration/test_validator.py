@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ import pytest
 from procs.compactor import Config as CompactorConfig
 from procs.compactor.work import compact
 from procs.validator import Config
+from procs.validator.day import Day
 from procs.validator.hour import read_lines
 from procs.validator.work import validate
 from shared import paths
 from shared.barfiles import bar_table
 from shared.errand import Errand
-from shared.events import Feed, Quote, Trade
+from shared.events import Bar, Feed, Quote, Trade
 from shared.files import Files
 from shared.lines import line
 from shared.process import Lifeline
@@ -319,6 +320,55 @@ def test_a_sealed_hour_is_judged_once_and_again_when_it_changes(
     disk.write(f"{RAW}/part_2205_1.jsonl", "".join(map(line, late)).encode())
     assert judge(disk)[0] == 1
     assert read == [22, 23, 23, 23, 22, 23]
+
+
+def during_the_rebuild(monkeypatch: pytest.MonkeyPatch, before: Callable[[], None], after: Callable[[], None]) -> None:
+    """What another process does meanwhile, once."""
+    whole = Day._rebuild
+
+    def rebuild(self: Day, hours: Sequence[int]) -> dict[int, list[Bar]]:
+        if self.date != DATE:
+            return whole(self, hours)
+        monkeypatch.setattr(Day, "_rebuild", whole)
+        before()
+        try:
+            return whole(self, hours)
+        finally:
+            after()
+
+    monkeypatch.setattr(Day, "_rebuild", rebuild)
+
+
+def a_late_trade() -> bytes:
+    return "".join(map(line, Market("SOLUSDT", first_id=5000).events(START + 5 * MINUTE, 1))).encode()
+
+
+def test_a_line_that_came_while_a_day_was_judged_is_news_to_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = a_lake(tmp_path)
+    during_the_rebuild(monkeypatch, lambda: None, lambda: disk.write(f"{RAW}/part_2205_1.jsonl", a_late_trade()))
+    judge(disk)
+    _, said = judge(disk)
+    assert said["bars_differ"]
+    assert f"{DATE}_22.json" in disk.list(f"quality/requests/{VENUE}/SOLUSDT")
+
+
+def test_an_hour_whose_file_was_being_written_is_judged_again_though_the_file_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archiver started again: it cut off what no checkpoint held, and wrote it once more."""
+    disk = a_lake(tmp_path)
+    being_written = f"{RAW}/open_2205_1.jsonl"
+    disk.write(being_written, a_late_trade())
+    during_the_rebuild(
+        monkeypatch, lambda: disk.remove(being_written), lambda: disk.write(being_written, a_late_trade())
+    )
+    judge(disk)
+    disk.rename(being_written, f"{RAW}/part_2205_1.jsonl")
+    _, said = judge(disk)
+    assert said["bars_differ"]
+    assert f"{DATE}_22.json" in disk.list(f"quality/requests/{VENUE}/SOLUSDT")
 
 
 @pytest.mark.parametrize("first", [13, 24], ids=["an hour", "a day"])
