@@ -6,23 +6,62 @@ follows; so only what is not plain is left to it.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, overload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TEXT: Final = 0x81
 """First byte of a whole text message: last fragment, no reserved bits, opcode 1."""
 _LONG: Final = 126
 """Of the second byte: the length stands in the next two."""
 MANY: Final = 32 << 10
-"""Bytes at once from which on it is worth it to look at all headers together."""
+"""Bytes at once from which on it is worth it to look at all headers together …"""
+FEW: Final = 16
+"""… unless so few messages come of it, for what looks like headers is something else."""
 
 
-def cut(data: bytes) -> tuple[list[bytes], int]:
-    """The plain messages at the start of `data`, and the offset of what follows them: a frame that is not plain, or one
-    that is not whole yet.
+class Cut(Sequence[bytes]):
+    """Messages that are still part of what was read; each is made when it is asked for. Who takes them all at once
+    finds them in `data`, from `begins` up to `ends`.
     """
+
+    __slots__ = ("begins", "data", "ends")
+
+    def __init__(self, data: bytes, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        self.data = data
+        self.begins = begins
+        self.ends = ends
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self[:])
+
+    @overload
+    def __getitem__(self, which: int) -> bytes: ...
+    @overload
+    def __getitem__(self, which: slice) -> list[bytes]: ...
+    def __getitem__(self, which: int | slice) -> bytes | list[bytes]:
+        if isinstance(which, int):
+            return self.data[int(self.begins[which]) : int(self.ends[which])]
+        begins, ends = self.begins[which].tolist(), self.ends[which].tolist()
+        return [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+
+
+def cut(data: bytes) -> tuple[Sequence[bytes], int]:
+    """The plain messages at the start of `data`, and the offset of what follows them: a frame that is not plain, or one
+    that is not whole yet, or, where thousands were cut in one pass, perhaps more messages.
+    """
+    if len(data) >= MANY:
+        found, offset = _cut_many(data)
+        if len(found) >= FEW:
+            return found, offset
     messages: list[bytes] = []
-    offset = _cut_many(data, messages) if len(data) >= MANY else 0
-    end = len(data)
+    offset, end = 0, len(data)
     while offset + 2 <= end and data[offset] == TEXT and data[offset + 1] <= _LONG:
         size, start = data[offset + 1], offset + 2
         if size == _LONG:
@@ -36,7 +75,7 @@ def cut(data: bytes) -> tuple[list[bytes], int]:
     return messages, offset
 
 
-def _cut_many(data: bytes, messages: list[bytes]) -> int:
+def _cut_many(data: bytes) -> tuple[Sequence[bytes], int]:
     """All that can be cut in one pass. Every place that might begin a frame is taken for one, and believed as far as
     each begins where the one before it ends.
     """
@@ -45,7 +84,7 @@ def _cut_many(data: bytes, messages: list[bytes]) -> int:
     seen = np.frombuffer(data, np.uint8)
     starts = np.flatnonzero(seen[:-3] == TEXT)
     if not len(starts) or starts[0]:
-        return 0
+        return [], 0
     size = seen[starts + 1].astype(np.int64)
     is_plain = size <= _LONG
     is_long = size == _LONG
@@ -55,5 +94,4 @@ def _cut_many(data: bytes, messages: list[bytes]) -> int:
     good = is_plain & (ends <= len(data))
     good[1:] &= starts[1:] == ends[:-1]
     count = len(good) if good.all() else int(good.argmin())
-    messages += [data[begin:end] for begin, end in zip(begins[:count].tolist(), ends[:count].tolist(), strict=True)]
-    return int(ends[count - 1]) if count else 0
+    return Cut(data, begins[:count], ends[:count]), int(ends[count - 1]) if count else 0

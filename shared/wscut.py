@@ -75,6 +75,7 @@ class Connection(ClientConnection):
             if messages:
                 received(messages)
                 data = data[offset:]
+                continue
             if len(data) < 2 or (data[0] == TEXT and data[1] <= 126):
                 break
             if data[0] not in _CONTROL or data[1] > 125:

@@ -44,29 +44,26 @@ class Bulk:
 
     def take(self, link: Link, reads: Sequence[Read]) -> set[str]:
         """Takes what some reads of one connection held; returns the kinds of data among it."""
-        frames = [frame for read in reads for frame in read.frames] if len(reads) > 1 else reads[0].frames
-        rows = self._reader.read(frames)
+        rows = self._reader.read([read.frames for read in reads])
         bounds = np.cumsum([len(read.frames) for read in reads])
         odd = np.flatnonzero(~rows.is_plain)
         kinds: set[str] = set()
-        for start, behind in pairwise([-1, *odd.tolist(), len(frames)]):
+        for start, behind in pairwise([-1, *odd.tolist(), len(rows.kinds)]):
             if start >= 0:
-                kinds |= self._single(link, reads, frames, bounds, start, start + 1)
+                kinds |= self._single(link, reads, bounds, start, start + 1)
             if behind - start == 1:
                 continue
             if behind - start <= self._least or not self._columns(link, reads, rows, bounds, start + 1, behind):
-                kinds |= self._single(link, reads, frames, bounds, start + 1, behind)
+                kinds |= self._single(link, reads, bounds, start + 1, behind)
             else:
                 kinds |= {"trade", "quote"}
         return kinds
 
-    def _single(
-        self, link: Link, reads: Sequence[Read], frames: Sequence[bytes], bounds: Places, start: int, behind: int
-    ) -> set[str]:
+    def _single(self, link: Link, reads: Sequence[Read], bounds: Places, start: int, behind: int) -> set[str]:
         """The frames from `start` up to `behind`, one by one, each with the clocks of its read."""
         kinds: set[str] = set()
         for read, first, end in zip(reads, [0, *bounds.tolist()], bounds.tolist(), strict=False):
-            part = frames[max(first, start) : min(end, behind)]
+            part = read.frames[max(start - first, 0) : max(min(end, behind) - first, 0)]
             if part:
                 kinds |= self._intake.frames(link, part, read.wall, read.mono)
         return kinds

@@ -157,7 +157,8 @@ class ColumnReader(Protocol):
     symbols: list[str]
     digits: int
 
-    def read(self, frames: Sequence[bytes]) -> Rows: ...
+    def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
+        """The frames of some reads, one after another."""
 
 
 class Adapter(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.events import BUY, QUOTE, SELL
+from shared.frames import Cut
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -26,7 +27,8 @@ _U: Final = np.uint64
 _QUOTE_MARK: Final = ord('"')
 _POINT: Final = ord(".")
 _ZERO: Final = ord("0")
-_PAD: Final = bytes(64)
+_PAD: Final = bytes(256)
+"""Behind the last frame, so that no look goes beyond the end: no stream has longer words of its own."""
 _ZEROS: Final = _U(0x3030303030303030)
 _SIXES: Final = _U(0x0606060606060606)
 _HIGH: Final = _U(0xF0F0F0F0F0F0F0F0)
@@ -100,12 +102,12 @@ class Reader:
         self._middles = _Known([_middle(symbol, kind) for _, symbol, kind in found], order)
         self.is_usable = bool(found) and len(set(keys.tolist())) == len(found)
 
-    def read(self, frames: Sequence[bytes]) -> Rows:
+    def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
         """Parses what is plain."""
-        rows = Rows(len(frames))
-        if not (self.is_usable and frames):
+        rows = Rows(sum(map(len, reads)))
+        if not (self.is_usable and len(rows.kinds)):
             return rows
-        text = _Text(frames)
+        text = _Text(reads)
         stream, known = self._streams_of(text)
         is_trade = self._is_trade[stream]
         known &= text.marks == np.where(is_trade, _TRADE.marks, _BEST.marks)
@@ -138,6 +140,7 @@ class _Known:
         self._at = np.array(
             [[min(8 * row, len(text) - 8) for text in texts] for row in range(-(-most // 8))], np.int64
         )[:, order]
+        self._same = [int(row[0]) if (row == row[0]).all() else None for row in self._at]
         found = [[int.from_bytes(text[at : at + 8], "little") for text, at in zip(texts, row, strict=True)]
                  for row in self._at[:, np.argsort(order)].tolist()]  # fmt: skip
         self._words = np.array(found, _U)[:, order]
@@ -145,8 +148,8 @@ class _Known:
     def stand(self, text: _Text, stream: Places, at: Places) -> Flags:
         """Whether the text of each stream stands at these places."""
         same = np.ones(len(at), np.bool_)
-        for places, words in zip(self._at, self._words, strict=True):
-            same &= text.words[np.minimum(at + places[stream], text.most)] == words[stream]
+        for places, place, words in zip(self._at, self._same, self._words, strict=True):
+            same &= text.words[at + (places[stream] if place is None else place)] == words[stream]
         return same
 
 
@@ -175,23 +178,37 @@ def _mixed(one: Words, other: Words) -> Words:
 
 
 class _Text:
-    """Frames end to end, and where their quotation marks are."""
+    """Frames one after another, and where their quotation marks are."""
 
-    def __init__(self, frames: Sequence[bytes]) -> None:
-        data = b"".join((*frames, _PAD))
-        sizes = np.fromiter(map(len, frames), np.int64, len(frames))
-        self.end = np.cumsum(sizes)
-        self.start = self.end - sizes
+    def __init__(self, reads: Sequence[Sequence[bytes]]) -> None:
+        pieces, starts, ends, base = [], [], [], 0
+        for frames in reads:
+            # Between the frames of a cut are their lengths: one that looks like a quotation mark makes a frame unplain.
+            piece, begin, end = _piece(frames)
+            pieces.append(piece)
+            starts.append(begin + base)
+            ends.append(end + base)
+            base += len(piece)
+        data = b"".join((*pieces, _PAD))
+        self.start, self.end = np.concatenate(starts), np.concatenate(ends)
         self.bytes = np.frombuffer(data, np.uint8)
         self.words: Words = np.ndarray((len(data) - 7,), np.dtype("<u8"), data, 0, (1,))
         """Eight characters from each place on."""
-        self.most = len(self.words) - 1
         found = np.flatnonzero(self.bytes == _QUOTE_MARK)
         self.quotes: Places = found if len(found) else np.zeros(1, np.intp)
         self.first: Places = np.searchsorted(self.quotes, self.start)
         """Of each frame the place in `quotes` of its first quotation mark."""
         self.marks = np.diff(self.first, append=len(self.quotes))
         """How many quotation marks each frame has."""
+
+
+def _piece(frames: Sequence[bytes]) -> tuple[bytes, Ints, Ints]:
+    """Text that holds the frames, and where in it each begins and ends."""
+    if isinstance(frames, Cut):
+        return frames.data, frames.begins, frames.ends
+    sizes = np.fromiter(map(len, frames), np.int64, len(frames))
+    end = np.cumsum(sizes)
+    return b"".join(frames), end - sizes, end
 
 
 class _Part:
@@ -233,14 +250,18 @@ def _read_numbers(text: _Text, parts: Sequence[_Part]) -> None:
     odd[wholes:] |= (size[wholes:] > _WIDE) | (text.bytes[point] != _POINT)
     odd |= (text.bytes[start] == _ZERO) & (size > 1)  # JSON knows no number that begins so, nor do we
     np.clip(size, 0, _LONG, out=size)
-    low = _blank(text.words[end - 8], _LOW_BYTES[8 - np.minimum(size, 8)])
-    high = _blank(text.words[end - 16], _LOW_BYTES[16 - np.maximum(size, 8)])
-    values, strange = _eight(np.concatenate([low, high, text.words[money_to - 8]]))
     count = len(size)
-    odd |= strange[:count] | strange[count : 2 * count]
-    found = values[:count] + values[count : 2 * count] * 10**8
-    money = found[wholes:] * 10**DIGITS + values[2 * count :]
-    odd[wholes:] |= strange[2 * count :]
+    long = count if size[wholes:].max(initial=0) > 8 else wholes  # prices seldom have more digits before the point
+    low = _blank(text.words[end - 8], _LOW_BYTES[8 - np.minimum(size, 8)])
+    high = _blank(text.words[end[:long] - 16], _LOW_BYTES[16 - np.maximum(size[:long], 8)])
+    found, strange = _eight(np.concatenate([low, text.words[money_to - 8], high]))
+    fraction, upper = found[count : 2 * count - wholes], found[2 * count - wholes :]
+    odd |= strange[:count]
+    odd[wholes:] |= strange[count : 2 * count - wholes]
+    odd[:long] |= strange[2 * count - wholes :]
+    found = found[:count]
+    found[:long] += upper * 10**8
+    money = found[wholes:] * 10**DIGITS + fraction
     seen = spent = 0
     for part in parts:
         rows, more = part.whole_from.shape, part.money_from.shape

@@ -32,6 +32,18 @@ def text(payload: bytes) -> bytes:
     return Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
+def cut(data: bytes) -> tuple[list[bytes], int]:
+    """All there is, however many passes it takes."""
+    messages: list[bytes] = []
+    at = 0
+    while True:
+        found, offset = frames.cut(data[at:])
+        if not found:
+            return messages, at
+        messages += found
+        at += offset
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(payloads, max_size=30), st.one_of(st.just(b""), strangers), st.integers(0, 40), st.booleans())
 def test_what_is_plain_is_cut_up_to_what_is_not(
@@ -40,18 +52,21 @@ def test_what_is_plain_is_cut_up_to_what_is_not(
     whole = b"".join(map(text, messages))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames, "MANY", 0 if are_many else 1 << 30)
+        patch.setattr(frames, "FEW", 1 + less % 3)
         data = whole + stranger + (text(b"behind") if stranger else b"")
-        assert frames.cut(data) == (messages, len(whole))
+        assert cut(data) == (messages, len(whole))
         torn = whole[: max(0, len(whole) - less)]
-        found, offset = frames.cut(torn)
+        found, offset = cut(torn)
         assert found == messages[: len(found)]
         assert offset == len(b"".join(map(text, found)))
         assert len(found) == len(messages) or len(torn) < offset + len(text(messages[len(found)]))
 
 
-def test_thousands_at_once_are_cut_in_one_pass() -> None:
+def test_thousands_at_once_are_cut_in_one_pass_and_made_when_asked_for() -> None:
     messages = [b'{"n":%d}' % number * (1 + number % 40) for number in range(5000)]
     data = b"".join(map(text, messages))
     assert len(data) > frames.MANY
-    assert frames.cut(data) == (messages, len(data))
-    assert frames.cut(data[:-1]) == (messages[:-1], len(data) - len(text(messages[-1])))
+    found, offset = frames.cut(data)
+    assert isinstance(found, frames.Cut) and offset == len(data)
+    assert (list(found), found[7], found[-1], found[3:5]) == (messages, messages[7], messages[-1], messages[3:5])
+    assert frames.cut(data[:-1])[1] == len(data) - len(text(messages[-1]))
