@@ -8,7 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared import staging
+from shared import paths, sealing, staging, topology
+from shared import seals as seals_of
+from shared.caution import Caution as Cautious
+from shared.checkpoint import Checkpoint
 from shared.events import Batch
 from shared.files import Files
 from shared.paths import HOUR
@@ -196,6 +199,40 @@ def test_nothing_is_committed_before_a_second_has_passed(loop: Loop, parts: Part
     assert "checkpoint" in parts.said
 
 
+# --- caution ---
+
+CKPT, NOTES = "journal/archive/ckpt-binance", "journal/archive/tries-binance.at"
+
+
+def life(disk: Files, died_at: int, position: int = 9) -> int:
+    """One life that dies at a record, or at none; the record that it knew to be poison."""
+    caution = Cautious(disk, CKPT, "binance")
+    caution.begin(position)
+    if died_at:
+        caution.taking(Batch(died_at, 1, []), object())
+    caution.close()
+    return caution.poison
+
+
+def test_poison_is_known_after_three_deaths_and_until_the_checkpoint_has_passed_it(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    assert [life(disk, 10) for _ in range(5)] == [0, 0, 0, 0, 10], "the first life notes nothing yet"
+    assert [life(disk, 0), life(disk, 0), life(disk, 11)] == [10, 10, 10], "as long as nothing was committed"
+    assert life(disk, 10, position=12) == 0, "and no longer"
+
+
+def test_a_note_of_another_life_or_a_torn_one_condemns_nothing(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    life(disk, 0)
+    for data in (b"\x0a" + bytes(7), b"\x0a" + bytes(6), bytes(8) + b"\x0a"):
+        disk.write(NOTES, data)
+        caution = Cautious(disk, CKPT, "binance")
+        assert caution._noted() == (10 if len(data) == 8 else 0)
+        caution.begin(9)
+        assert caution._noted() == 0, "each life has its own notes"
+        caution.close()
+
+
 # --- what waits to be installed ---
 
 DAY = ("binance", "SOLUSDT", "2025-10-20")
@@ -247,7 +284,9 @@ def test_the_time_of_a_backfill_never_goes_back(tmp_path: Path) -> None:
 # --- seals ---
 
 
-def test_a_file_of_the_right_size_is_read_and_one_of_another_need_not_be(tmp_path: Path) -> None:
+def test_a_file_of_the_right_size_is_read_and_one_of_another_need_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = Files(tmp_path)
     seals = Seals(disk, "journal/archive/seals-binance")
     seals.load()
@@ -257,6 +296,8 @@ def test_a_file_of_the_right_size_is_read_and_one_of_another_need_not_be(tmp_pat
     seals.of["gone"] = Seal(3, 0, 1, 10)
     assert sorted(seals.broken()) == ["longer", "turned"] and "gone" not in seals.of
     assert MOST_CHECKED >= 64 << 20
+    monkeypatch.setattr(seals_of, "MOST_CHECKED", 0)
+    assert list(seals.broken()) == ["longer"], "what is not read is measured"
 
 
 def test_seals_are_durable_when_they_are_stored(tmp_path: Path) -> None:
@@ -269,3 +310,37 @@ def test_seals_are_durable_when_they_are_stored(tmp_path: Path) -> None:
     again = Seals(disk, "journal/archive/seals-binance")
     again.load()
     assert again.of == {"new": Seal(1, 2, 3, 11)}
+
+
+# --- what is sealed ---
+
+
+def store(disk: Files, base: str, **saved: object) -> None:
+    slots = Checkpoint(disk, f"journal/{base}")
+    slots.load()
+    slots.store(msgspec.msgpack.encode({"closing": [], "ended": False, **saved}))
+
+
+def test_what_is_recorded_and_not_archived_yet_is_sealed_by_nobody(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    disk.mkdir("raw/binance")
+    assert sealing.reached(disk) == {"binance": sealing.Reached(sealing.ENDED, sealing.ENDED)}, "nobody records it"
+    staging.see_time(disk, "binance", 5 * HOUR)
+    assert sealing.reached(disk)["binance"] == sealing.Reached(5 * HOUR, 5 * HOUR), "as far as was looked"
+    disk.write(f"{paths.journal_dir('binance', 'binance')}/j-1.log", b"")
+    assert sealing.reached(disk) == {}
+    nodes = {"spot": topology.Node("spot", "sources", "ingest", (), {"venue": "binance"})}
+    pipeline = topology.Pipeline("p.yml", "lake", nodes)
+    assert "binance" in sealing.reached(disk, pipeline)
+    disk.write(f"{paths.journal_dir('spot', 'spot')}/j-1.log", b"")
+    assert sealing.reached(disk, pipeline) == {}
+
+
+def test_of_a_stage_that_was_renamed_the_old_checkpoint_holds_nothing_back_and_nothing_open(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    for names in (("old", "new"), ("z", "y")):
+        disk.mkdir("raw/binance")
+        store(disk, f"{names[0]}/ckpt-binance", ts=5 * HOUR)
+        store(disk, f"{names[1]}/ckpt-binance", ts=7 * HOUR)
+    store(disk, "zz/ckpt-binance", ts=HOUR)
+    assert sealing.reached(disk)["binance"].archive == 7 * HOUR
