@@ -62,6 +62,8 @@ class Aggregator:
         self._ended = False
         self._floor: int | None = None
         """Bars of seconds before are not given: they were, or only a part of them could be told."""
+        self._resumes = False
+        """The next record follows none that was taken."""
         self._stored_at: int | None = None
         self._state_bytes = 0
         self.given = 0
@@ -79,15 +81,21 @@ class Aggregator:
         return self._position
 
     def resume(self, given: int, until: int) -> None:
-        """Without a checkpoint, in the middle of its source: what stood before is held against the archive later."""
-        logger.error("the checkpoint is lost: bars go on where the journal does; earlier ones are not touched")
-        self.given, self._floor = given, until
+        """In the middle of its source, without what lies before: what stood is held against the archive later."""
+        logger.error(
+            "the journal does not reach back to where the bars stood: they go on where it does; earlier ones are made "
+            "again from the archive"
+        )
+        self.given, self._floor, self._resumes = given, until, True
+        self._bars = Bars(*self._settings)
+        self.counters = self._bars.counters
 
     def _told(self, bars: list[Bar], ts: int) -> list[Bar]:
         """Those that can be told whole and were not told before."""
         if self._floor is None:
             return bars
-        if not self._position:  # the second of the first record has begun before it
+        if self._resumes:  # the second of the first record has begun before it
+            self._resumes = False
             self._floor = max(self._floor, ts - ts % paths.SECOND + 2 * paths.SECOND)
         floor = self._floor
         return [bar for bar in bars if bar.window_start >= floor]

@@ -142,6 +142,15 @@ class Outlet:
             position, self.ts = found[-1].last, found[-1].ts
 
     @property
+    def is_repeating(self) -> bool:
+        """Whether the journal holds what was not given again yet."""
+        return bool(self._again)
+
+    def begin_anew(self) -> None:
+        """Nothing that the journal holds will be given again."""
+        self._again.clear()
+
+    @property
     def last(self) -> int:
         """Last sequence number in the journal."""
         return self._writer.last
@@ -153,6 +162,7 @@ class Outlet:
     def give(self, batch: Batch) -> None:
         """Takes an output; one that the journal holds since before a restart is compared with what stands there."""
         if batch.last > self._writer.last:
+            self._again.clear()
             self._pending.append(batch.after(self._writer.last) if not self._pending else batch)
         elif self._again and self._again[0].first <= batch.first:
             while self._again and self._again[0].last < batch.first:

@@ -80,7 +80,7 @@ class Stage(Protocol):
 
 @runtime_checkable
 class Resuming(Protocol):
-    """A stage with outputs that can go on without a checkpoint and without the beginning of its source."""
+    """A stage with outputs that can go on where its source no longer reaches back to its checkpoint, or it has none."""
 
     def resume(self, given: int, until: int) -> None:
         """Number and time of the last record it has given: nothing before that time is given again, or in part."""
@@ -108,8 +108,9 @@ class Loop:
         self.outlet = outlet
         if outlet is not None:
             outlet.open(stage.given)
-            if isinstance(stage, Resuming) and not self.inlet.position and outlet.last and not self.inlet.is_whole:
-                stage.resume(outlet.last, outlet.ts)
+            if outlet.last and not self.inlet.is_whole:
+                self._go_on_from(outlet)
+        self._next = self.inlet.position + 1
         self.ts = 0
         self.events_in = 0
         self._dirty = False
@@ -121,6 +122,9 @@ class Loop:
         """Takes what is there, hands on what follows, commits when it is time. False where there was nothing to do."""
         batches = self.inlet.take(self._clock.mono())
         for batch in batches:
+            if batch.first != self._next and self.outlet is not None and self.outlet.is_repeating:
+                self._go_on_from(self.outlet)  # cut loose since it started
+            self._next = batch.last + 1
             for output in self._handled(batch):
                 if self.outlet is not None:
                     self.outlet.give(output)
@@ -136,6 +140,12 @@ class Loop:
         if self._dirty and now - self._committed >= max(COMMIT_NS, 10 * self._commit_cost):
             self.commit()
         return bool(batches)
+
+    def _go_on_from(self, outlet: Outlet) -> None:
+        """What made the outputs behind the checkpoint is gone: they cannot be given again."""
+        if isinstance(self.stage, Resuming):
+            self.stage.resume(outlet.last, outlet.ts)
+            outlet.begin_anew()
 
     def _handled(self, batch: Batch) -> Iterable[Batch]:
         if self._caution is None:
