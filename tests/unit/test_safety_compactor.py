@@ -16,13 +16,14 @@ from procs.compactor import Config, backfills, fold, repair, work
 from procs.compactor.day import Day
 from procs.compactor.swap import HOME, NotAsWritten
 from procs.compactor.work import Asked, Run
-from shared import archive, paths, sealing, staging
+from shared import archive, paths, staging
 from shared.barfiles import bar_table, starts
 from shared.errand import Errand
 from shared.events import Bar, Trade
 from shared.files import Files
 from shared.holdings import merge
 from shared.lines import line
+from shared.locks import Lock
 from shared.process import Lifeline
 from shared.room import NoRoom
 from shared.sealing import Reached
@@ -208,14 +209,15 @@ def test_a_held_hour_that_cannot_be_read_is_not_replaced(disk: Files) -> None:
     assert install(disk) == [] and disk.read(FOLDED) == broken
 
 
-def finish(disk: Files, installed: list[int], made: int = 0) -> list[tuple[str, list[int]]]:
+def finish(disk: Files, installed: list[int], made: int = 0, last: int = 23) -> list[tuple[str, list[int]]]:
+    """The bars that are asked for where all hours up to the `last` are sealed."""
     asked: list[tuple[str, list[int]]] = []
 
     def make(day: str, hours: list[int]) -> int:
         asked.append((day, hours))
         return made
 
-    backfills.finish(disk, *OF, installed, lambda day, hour: True, make)
+    backfills.finish(disk, *OF, installed, lambda day, hour: hour <= last, make)
     return asked
 
 
@@ -239,6 +241,8 @@ def test_the_bars_behind_a_filled_hour_are_made_again_up_to_the_next_trade(disk:
     write_raw(disk, Market().events(NOON + HOUR, 1, trades=0))  # quotes alone
     stage(disk, {12: text(trade(1))})
     install(disk)
+    assert finish(disk, [12], last=14) == [(DATE, [12, 13])], "what is still open makes its bars itself"
+    stage(disk, {12: text(trade(1))})
     assert finish(disk, [12]) == [(DATE, [12, 13, 15])]
 
 
@@ -328,6 +332,11 @@ def test_a_day_whose_files_are_not_those_of_its_manifest_is_not_done(disk: Files
     disk.write(paths.fetched_file(*OF), b'[{"kind":"trade"}]')
     assert not day.is_done()
     disk.remove(paths.fetched_file(*OF))
+    store = f"{BARS}/hour_12.parquet"
+    disk.write_table(store, rows(bar(0)))
+    assert not day.is_done(), "rows that came late"
+    disk.remove(store)
+    assert day.is_done()
     disk.write(day.manifest_path, manifest.replace(b'"files"', b'"fifes"'))
     assert not day.is_done()
 
@@ -378,16 +387,19 @@ def test_each_piece_of_work_is_begun_only_with_room_and_while_nobody_asks_to_lea
         Run(asked)._next()
 
 
-def test_what_files_are_changed_for_is_asked_durably(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
+def test_a_run_finishes_what_was_interrupted_and_asks_durably_what_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
 
     def reached(disk: object, pipeline: object, durably: bool = False) -> dict[str, Reached]:
         asked.append(durably)
         return {}
 
     monkeypatch.setattr(work, "reached", reached)
+    monkeypatch.setattr(work, "recover", lambda disk: asked.append("recover"))
     Run(errand(Files(tmp_path))).work()
-    assert asked == [True] and sealing.reached is not reached
+    assert asked == ["recover", True], "and what was interrupted is finished before"
 
 
 def test_a_closed_day_is_reopened_durably_before_a_file_of_it_changes(tmp_path: Path) -> None:
@@ -430,3 +442,69 @@ def test_a_day_is_closed_once_archive_and_bars_are_sealed_and_every_hour_is_fold
         run._reached = {"binance": Reached(archived, bars)}
         said.append(run._closes(*OF))
     assert said == [True, False, False, True]
+
+
+def at_one(disk: Files) -> Run:
+    """A run that finds everything sealed up to one o'clock."""
+    run, end = Run(errand(disk)), NOON + HOUR + paths.SEAL_AFTER
+    run._reached = {"binance": Reached(end, end)}
+    return run
+
+
+def test_only_hours_that_are_sealed_are_folded(disk: Files) -> None:
+    write_raw(disk, [trade(1), trade(2, NOON + HOUR)])
+    for hour, row in (("12", bar(0)), ("13", bar(3600))):
+        disk.write_table(f"{BARS}/part_{hour}00_0000000000000001_0000000000000001.parquet", rows(row))
+    run = at_one(disk)
+    run._fold_lines()
+    run._fold_bars()
+    assert names(disk) == ["part_12.jsonl.zst", "part_1300.jsonl"]
+    assert disk.list(BARS) == ["hour_12.parquet", "part_1300_0000000000000001_0000000000000001.parquet"]
+
+
+def test_only_hours_that_are_sealed_are_made_again_on_request(disk: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def rebuild(disk: object, venue: str, symbol: str, date: str, hours: list[int], use_agg: object) -> int:
+        asked.append(hours)
+        return len(hours)
+
+    monkeypatch.setattr(repair, "rebuild", rebuild)
+    for hour in (11, 12, 13):
+        disk.write(f"{paths.REQUESTS}/binance/SOLUSDT/{DATE}_{hour}.json", b"")
+    at_one(disk)._obey_requests()
+    assert asked == [[11, 12]]
+
+
+def test_a_late_line_of_a_closed_day_reopens_it_before_it_is_folded(tmp_path: Path) -> None:
+    disk = Spied(tmp_path)
+    disk.mkdir(HOME)
+    disk.write(FOLDED, zstandard.compress(text(trade(1))))
+    disk.write(paths.checksum_file(*OF), b"")
+    disk.write(f"{RAW}/part_1200_1.jsonl", text(trade(2)))
+    disk.told()
+    at_one(disk)._fold_lines()
+    calls = disk.told()
+    assert calls[:2] == [f"write {HOME}/again-binance-SOLUSDT-{DATE}", f"names {HOME}"] and len(calls) > 4
+    assert held(disk) == text(trade(1), trade(2))
+
+
+def test_a_day_that_changes_is_a_new_issue_and_names_the_one_before(disk: Files) -> None:
+    day = a_day(disk)
+    before = day.manifest()
+    assert (before["issue"], before["replaces"]) == (1, None)
+    assert day.close() and day.manifest()["issue"] == 1, "the same again is no other issue"
+    disk.write(f"{RAW}/part_1200_1.jsonl", text(trade(99)))
+    fold.fold_lines(disk, RAW, 12, 3)
+    assert day.close()
+    assert (day.manifest()["issue"], day.manifest()["replaces"]) == (2, before["checksums"])
+
+
+def test_while_somebody_stages_nothing_staged_is_installed(disk: Files) -> None:
+    stage(disk, {12: text(trade(1))})
+    run = at_one(disk)
+    with Lock(disk.path(staging.LOCK), "a backfill"):
+        run._install_backfills()
+        assert names(disk) == [] and staging.read(disk, *OF) is not None
+    run._install_backfills()
+    assert names(disk) == ["part_12.jsonl.zst"]

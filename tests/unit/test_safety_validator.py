@@ -16,13 +16,14 @@ from procs.validator import Config, certificate, hour
 from procs.validator import day as day_of
 from procs.validator.day import Day
 from procs.validator.hour import Hour, read_lines
+from procs.validator.remarks import Beside
 from procs.validator.verify import verify
 from procs.validator.work import validate
 from shared import paths
 from shared.barfiles import bar_table
 from shared.barstore import Stored
 from shared.errand import Errand
-from shared.events import Bar, Quote, Trade
+from shared.events import AggTrade, Bar, Quote, Trade
 from shared.files import Disk, Files, checksum
 from shared.lines import line
 from shared.process import Lifeline
@@ -194,6 +195,68 @@ def test_a_judgement_stands_while_lines_and_rows_do_and_no_longer(disk: Files, m
     store(disk, made(disk)[:2])
     judged(disk)
     assert looked == [12, 12, 12], "other rows"
+
+
+def test_a_judgement_stands_for_the_same_rows_in_other_files_and_for_no_others(
+    disk: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_raw(disk, [trade(1), trade(2, NOON + S), trade(3, NOON + 2 * S)])
+    store(disk, made(disk))
+    judged(disk).keep()
+    store(disk, made(disk)[:1], made(disk)[1:])
+    judged(disk).keep()
+    monkeypatch.setattr(day_of, "read_lines", lambda *of: pytest.fail("judged again"))
+    judged(disk)
+    monkeypatch.undo()
+    monkeypatch.setattr(hour, "LOOK_AGAIN_S", 0)
+    disk.remove(f"{BARS}/part_1200_{2:016d}_{2:016d}.parquet")
+    assert [one.bars.differ for one in judged(disk).hours] == [2]
+
+
+def test_an_hour_that_asked_for_other_bars_is_judged_again_whatever_its_files(
+    disk: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that it gets may fill just as many bytes."""
+    write_raw(disk, [trade(1), trade(2, NOON + S), trade(3, NOON + 2 * S)])
+    bars = made(disk)
+    store(disk, [bars[0], msgspec.structs.replace(bars[1], trade_count=7), bars[2]])
+    judged(disk).keep()
+    looked: list[int] = []
+
+    def counted(disk: Disk, venue: str, symbol: str, date: str, number: int) -> Hour:
+        looked.append(number)
+        return read_lines(disk, venue, symbol, date, number)
+
+    monkeypatch.setattr(day_of, "read_lines", counted)
+    judged(disk)
+    assert looked == [12]
+
+
+def test_nothing_good_is_said_of_a_day_before_it_is_over_or_with_another_count_in_its_ticks(disk: Files) -> None:
+    write_raw(disk, [trade(1, MORNING - S), trade(2, MORNING), trade(3, MORNING + DAY)])
+    nothing: dict[str, Any] = {"compared": 0, "different": 0, "differ": []}
+    said = {}
+    for name, at, manifest in (
+        ("over", Reached(MORNING + 2 * DAY), {}),
+        ("open", Reached(MORNING + S), {}),
+        ("other", Reached(MORNING + 2 * DAY), {"trades": {"rows": 2}}),
+    ):
+        found = certificate.certify(judged(disk, at), Beside(0, manifest, [], [], nothing))
+        said[name] = found["verdict"], found["so_far"], len(found["wrong"])
+    assert said["over"] == ("complete", "complete", 0)
+    assert said["open"] == ("unproven", "complete", 0)
+    assert said["other"] == ("unproven", "unproven", 1)
+
+
+def test_only_aggregates_that_were_fetched_stand_for_trades_that_are_not_held(disk: Files) -> None:
+    one = AggTrade("SOLUSDT", NOON, NOON, None, NOON, "1.5", "2.0", "buy", 7, 1, 4)
+    write_raw(disk, [trade(1), trade(4), one])  # type: ignore[list-item]
+    assert read_lines(disk, *OF, 12).explained == []
+    assert judged(disk).missing() == [(2, 3)]
+    disk.remove(f"{RAW}/part_1200.jsonl")
+    write_raw(disk, [trade(1), trade(4), msgspec.structs.replace(one, source="rest")])  # type: ignore[list-item]
+    assert read_lines(disk, *OF, 12).explained == [(1, 4)]
+    assert judged(disk).missing() == []
 
 
 # --- certificates ---
