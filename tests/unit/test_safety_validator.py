@@ -19,7 +19,7 @@ from procs.validator.hour import Hour, read_lines
 from procs.validator.remarks import Beside
 from procs.validator.verify import verify
 from procs.validator.work import validate
-from shared import paths
+from shared import paths, quality
 from shared.barfiles import bar_table
 from shared.barstore import Stored
 from shared.errand import Errand
@@ -257,6 +257,11 @@ def test_only_aggregates_that_were_fetched_stand_for_trades_that_are_not_held(di
     write_raw(disk, [trade(1), trade(4), msgspec.structs.replace(one, source="rest")])  # type: ignore[list-item]
     assert read_lines(disk, *OF, 12).explained == [(1, 4)]
     assert judged(disk).missing() == []
+
+
+def test_a_second_with_a_trade_is_held_though_ids_and_times_are_not_in_one_order() -> None:
+    found = quality.seconds([trade(1), trade(5, NOON + 9 * S), trade(6, NOON + 4 * S)])
+    assert (found.held, found.unknown, found.empty) == (3, 7, 0)
 
 
 # --- certificates ---
