@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from shared import config
 from shared.paths import stage_lock
 from supervision import children
 from supervision.children import ROOT, Child, gently, last_error
@@ -267,3 +269,16 @@ def test_whatever_is_alive_at_the_end_dies_with_it(history: History) -> None:
     assert len(history.alive()) == 4
     history.it.close()
     assert history.alive() == []
+
+
+# --- what a pipeline file may have run ---
+
+
+@pytest.mark.parametrize(
+    "run", ["", "../x", "ingest-x", "os path", "ingest.", ".ingest", "a..b", "1x", 5, None, ["ingest"]]
+)
+def test_what_is_run_is_a_name_below_procs_and_nothing_else(tmp_path: Path, run: object) -> None:
+    path = tmp_path / "p.yml"
+    path.write_text(json.dumps({"lake": "data", "sources": {"binance": {"run": run, "venue": "binance"}}}))
+    with pytest.raises(config.ConfigError, match=r"sources\.binance\.run: should name a process in procs/"):
+        config.load(path)

@@ -19,7 +19,7 @@ from procs.validator.hour import Hour, read_lines
 from procs.validator.remarks import Beside
 from procs.validator.verify import verify
 from procs.validator.work import validate
-from shared import paths, quality
+from shared import archive, paths, quality
 from shared.barfiles import bar_table
 from shared.barstore import Stored
 from shared.errand import Errand
@@ -80,6 +80,20 @@ def test_whatever_is_wrong_with_a_line_makes_its_hour_wrong(disk: Files, bad: st
     found = read_lines(disk, *OF, 12)
     assert (getattr(found, count), found.wrong) == (1, 1)
     assert found.may_be_rebuilt == (count != "broken"), "bars made of what is left would be poorer"
+
+
+def test_a_file_that_takes_its_place_while_its_hour_is_read_is_seen(tmp_path: Path) -> None:
+    class Busy(Files):
+        """Somebody gives a file its name between the listing and the end of the reading."""
+
+        def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+            self.write(f"{RAW}/part_1201.jsonl", line(trade(2, NOON + MINUTE)).encode())
+            return super().read(path, offset, size)
+
+    disk = Busy(tmp_path)
+    disk.write(f"{RAW}/part_1200.jsonl", line(trade(1)).encode())
+    events, problems = archive.read_hour(disk, *OF, 12)
+    assert events == [trade(1), trade(2, NOON + MINUTE)] and problems == []
 
 
 def test_what_is_wrong_with_rows_counts_once_they_are_sealed() -> None:
