@@ -12,6 +12,7 @@ from procs.ingest.core import STATE_VERSION, SYNC_NS
 from procs.ingest.gaps import GRACE_NS, LAGS_NS, MOST_NONSENSE, TRIES, WAITS_NS, Gap, Tracker
 from procs.ingest.recorder import Recorder
 from procs.ingest.space import Space
+from procs.ingest.venuetime import AHEAD_NS, BELIEVED, VenueTime
 from shared.events import Batch, Quote, Trade
 from shared.files import Files
 from shared.rest import LONGEST_PAUSE_S
@@ -253,6 +254,26 @@ def test_what_came_over_a_connection_that_ends_keeps_its_time(tmp_path: Path) ->
     desk.run(0.1)
     (batch,) = [batch for batch in desk.batches() if any(isinstance(event, Trade) for event in batch.events)]
     assert batch.ts >= later
+
+
+def test_a_worse_measurement_does_not_replace_a_better_one_until_that_has_aged() -> None:
+    time = VenueTime()
+    time.measure(100 * S, 0, 2 * MS)  # half of two milliseconds wrong at most
+    time.measure(500 * S, 10 * S, 11 * S)
+    assert time.now(10 * S) == 110 * S - MS
+    late = 100_000 * S  # at 50 parts in a million it may be five seconds wrong by now
+    time.measure(777 * S, late, late + S)
+    assert time.now(late + S) == 777 * S + S // 2
+
+
+def test_one_event_from_the_future_moves_no_time_and_twenty_in_a_row_do() -> None:
+    time = VenueTime()
+    time.measure(100 * S, 0, 2 * MS)
+    far = 100 * S + 2 * AHEAD_NS
+    assert [time.believes(far, 0) for _ in range(BELIEVED - 1)] == [False] * (BELIEVED - 1)
+    assert time.now(MS) == 100 * S and time.believes(100 * S, 0)
+    assert [time.believes(far, 0) for _ in range(BELIEVED)] == [False] * (BELIEVED - 1) + [True]
+    assert time.now(0) == far and not time.measured
 
 
 # --- what is missing: patience, and its end ---

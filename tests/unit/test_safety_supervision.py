@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from shared import config
+from shared.lifecycle import DRAIN_ALLOWED
 from shared.paths import stage_lock
 from supervision import children
 from supervision.children import ROOT, Child, gently, last_error
@@ -269,6 +270,21 @@ def test_whatever_is_alive_at_the_end_dies_with_it(history: History) -> None:
     assert len(history.alive()) == 4
     history.it.close()
     assert history.alive() == []
+
+
+def test_batches_are_asked_to_leave_as_the_mesh_stops_and_killed_when_time_is_over(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(history.it.timers, "drain", lambda: said.append("drain"))
+    monkeypatch.setattr(history.it.timers, "kill", lambda: said.append("kill"))
+    history.second()
+    for _ in range(2):
+        history.it.stop()
+    assert said == ["drain"]
+    history.time += DRAIN_ALLOWED
+    history.it.turn(1)
+    assert said == ["drain", "kill"] and history.alive() == []
 
 
 # --- what a pipeline file may have run ---
