@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from procs.ingest import gaps, keepsake
+from procs.ingest import gaps, intake, keepsake
+from procs.ingest.actions import Action, Close
 from procs.ingest.core import STATE_VERSION, SYNC_NS
 from procs.ingest.gaps import GRACE_NS, LAGS_NS, MOST_NONSENSE, TRIES, WAITS_NS, Gap, Tracker
+from procs.ingest.links import OVERLAP_NS, WINDOW_NS
 from procs.ingest.recorder import Recorder
 from procs.ingest.space import Space
 from procs.ingest.venuetime import AHEAD_NS, BELIEVED, VenueTime
@@ -274,6 +276,58 @@ def test_one_event_from_the_future_moves_no_time_and_twenty_in_a_row_do() -> Non
     assert time.now(MS) == 100 * S and time.believes(100 * S, 0)
     assert [time.believes(far, 0) for _ in range(BELIEVED)] == [False] * (BELIEVED - 1) + [True]
     assert time.now(0) == far and not time.measured
+
+
+def waiting(update: int) -> Quote:
+    return Quote("SOLUSDT", 0, None, None, 1, "1.4", "2.0", "1.5", "3.0", update)
+
+
+def test_quotes_that_waited_are_never_older_than_the_journal(desk: Desk) -> None:
+    link, reached = desk.ingest.links.links[desk.open[-1]], desk.ingest.recorder.ts
+    link.early.append(waiting(77))
+    desk.ingest.intake.release(link, reached - 5 * S)
+    desk.ingest.flush(desk.mono)
+    assert desk.quotes[-1].update_id == 77 and desk.quotes[-1].ts == reached
+
+
+def test_quotes_do_not_wait_in_any_number_for_a_time_that_nobody_tells(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MOST_EARLY", 3)
+    link = desk.ingest.links.links[desk.open[-1]]
+    desk.ingest.time.forget()
+    link.high = 0
+    desk.bring(desk.market.quote(70), desk.market.quote(71))
+    assert len(link.early) == 2
+    desk.bring(desk.market.quote(72))
+    assert link.early == [] and [quote.update_id for quote in desk.quotes[-3:]] == [70, 71, 72]
+
+
+def test_a_pause_is_cut_short_by_no_other(desk: Desk) -> None:
+    asker = desk.ingest.healer.asker
+    asker.pause(desk.mono + 90 * S)
+    asker.pause(desk.mono + 3 * S)
+    assert asker.pause_until == desk.mono + 90 * S and not asker.is_free(desk.mono + 89 * S)
+
+
+def test_a_venue_is_never_asked_for_more_connections_than_it_allows(desk: Desk) -> None:
+    links = desk.ingest.links
+    most, made = links._venue.limits.connects_per_5min, len(links._attempts)
+    assert made == len(desk.connects) == 1
+    assert sum(links._may_connect(desk.mono) for _ in range(most + 9)) == most - made
+    assert not links._may_connect(desk.mono + WINDOW_NS - S)
+    assert links._may_connect(desk.mono + WINDOW_NS)
+
+
+def test_the_old_connection_goes_a_moment_after_the_new_one_delivers(desk: Desk) -> None:
+    links = desk.ingest.links
+    (slot,) = links.slots
+    old, actions = slot.current, list[Action]()
+    assert old is not None
+    slot.successor = links._link(slot, desk.mono, actions)
+    links._promote(slot, desk.mono)
+    assert not any(isinstance(action, Close) for action in links.turn(desk.mono + OVERLAP_NS - 1))
+    assert Close(old.number) in links.turn(desk.mono + OVERLAP_NS)
 
 
 # --- what is missing: patience, and its end ---
