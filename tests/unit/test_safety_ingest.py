@@ -191,18 +191,6 @@ def test_a_sleep_began_behind_all_that_was_received_before_it(desk: Desk) -> Non
     assert received // 1000 * 1000 <= slept.ts < received + S and slept.detail == {"asleep_ms": 3_600_000}
 
 
-def test_a_sleep_did_not_begin_later_than_anything_that_was_written(desk: Desk) -> None:
-    """Whatever a connection said meanwhile of a time to come."""
-    last = desk.batches()[-1].ts
-    again = desk.market.frame("SOLUSDT", 1000, desk.venue_now, E=(desk.venue_now + 5 * S) // 1000)
-    desk.ingest.frames(desk.open[-1], [again], desk.wall, desk.mono)  # held already: nothing is written of it
-    sleep(desk, 3600)
-    desk.pass_time(20 * MS)
-    desk.turn()
-    (slept,) = desk.feed("suspended")
-    assert slept.ts == last
-
-
 def test_after_a_sleep_no_time_is_told_until_somebody_knows_it(desk: Desk) -> None:
     desk.answer_rest = False
     sleep(desk, 3600)
