@@ -100,14 +100,14 @@ import hashlib
 from loguru import logger
 from bench.simulation.world import Rules, World
 logger.remove()
-for seed in (3, 106, 347):
+for seed in (3, 10, 76):
     world = World(seed, Rules())
     counts = world.play().counts
     files = sorted((path, bytes(node.data)) for path, node in world.medium.names.items())
     print(seed, sorted(counts.items()), hashlib.sha256(repr(files).encode()).hexdigest())
 """
 
-SEALING = (106, 113)
+SEALING = (10, 23)
 """Hours pass in these, and compactor and validator run beside the stages."""
 
 
@@ -118,7 +118,7 @@ def test_in_a_part_of_the_histories_hours_pass_and_are_folded() -> None:
         assert any(path.endswith(".jsonl.zst") for path in world.medium.names)
 
 
-SHORT = (39, 164, 347)
+SHORT = (76, 170)
 """Journals that hold next to nothing."""
 
 
