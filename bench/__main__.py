@@ -16,8 +16,8 @@ def _sim(args: argparse.Namespace) -> int:
     from bench.simulation import runs  # with all the product's stages: not for who only wants a scenario
 
     if args.seed is not None:
-        return runs.simulate(args.seed, 1, 1, args.mutant, show=1)
-    return runs.simulate(args.first, args.seeds, args.jobs, args.mutant)
+        return runs.simulate(args.seed, 1, 1, args.mutant, show=1, sealing=args.sealing)
+    return runs.simulate(args.first, args.seeds, args.jobs, args.mutant, sealing=args.sealing)
 
 
 def _mutants(args: argparse.Namespace) -> int:
@@ -33,6 +33,7 @@ def _simulation(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     sim.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     sim.add_argument("--seed", type=int, help="this one only: what failed, again")
     sim.add_argument("--mutant", default="", help="with this safety rule switched off")
+    sim.add_argument("--sealing", type=float, help="in what share of them hours pass and are sealed (default: 0.12)")
     sim.add_argument("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
     sim.set_defaults(run=_sim)
     mutants = commands.add_parser("mutants", help="every safety rule switched off, one at a time: all must be noticed")

@@ -45,6 +45,8 @@ class Rules:
     aggregator: type[Aggregator] = Aggregator
     sink: type[ParquetSink] = ParquetSink
     compaction: type[Compaction] = Compaction
+    sealing: float = 0.12
+    """Part of the histories in which hours pass, and compactor and validator run: they take four times as long."""
     lies: dict[str, frozenset[str]] = field(default_factory=dict)
     """Calls to the disk that do nothing, by part."""
 

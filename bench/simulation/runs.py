@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,35 +23,37 @@ MOST_SEEDS = 2000
 """Within so many histories every mutant must be found."""
 
 
-def _play(seed: int, mutant: str) -> Outcome:
+def _play(seed: int, mutant: str, sealing: float | None = None) -> Outcome:
     logger.remove()
     rules = ALL[mutant] if mutant else Rules()
+    rules = rules if sealing is None else replace(rules, sealing=sealing)
     try:
         return play(seed, rules)
     except Exception:  # what the simulator itself relies on is broken: by a mutant, or by a fault of its own
         return Outcome(seed, [f"the history broke off:\n{traceback.format_exc()}"])
 
 
-def outcomes(seeds: range, jobs: int, mutant: str = "") -> Iterator[Outcome]:
+def outcomes(seeds: range, jobs: int, mutant: str = "", sealing: float | None = None) -> Iterator[Outcome]:
+    one = partial(_play, mutant=mutant, sealing=sealing)
     if jobs == 1:
-        yield from map(partial(_play, mutant=mutant), seeds)
+        yield from map(one, seeds)
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(partial(_play, mutant=mutant), seeds, chunksize=16)
+        yield from pool.imap(one, seeds, chunksize=16)
 
 
-def simulate(first: int, count: int, jobs: int, mutant: str = "", show: int = 10) -> int:
-    """Plays histories and prints what they come to; the exit code."""
+def simulate(first: int, count: int, jobs: int, mutant: str = "", show: int = 10, sealing: float | None = None) -> int:
+    """Plays histories and prints what they come to; the exit code. `sealing`: in what share of them hours pass."""
     begun = time.monotonic()
     bad = 0
     totals: dict[str, int] = {}
-    for outcome in outcomes(range(first, first + count), jobs, mutant):
+    for outcome in outcomes(range(first, first + count), jobs, mutant, sealing):
         for key, value in outcome.counts.items():
             totals[key] = totals.get(key, 0) + value
         if outcome.faults:
             bad += 1
             if bad <= show:
-                _show(outcome, mutant)
+                _show(outcome, mutant, sealing)
     took = time.monotonic() - begun
     sys.stdout.write(
         f"{count} histories from seed {first}, {took:.0f} s, {count / took:.0f} a second: {bad} violated\n"
@@ -59,8 +62,9 @@ def simulate(first: int, count: int, jobs: int, mutant: str = "", show: int = 10
     return 1 if bad else 0
 
 
-def _show(outcome: Outcome, mutant: str) -> None:
+def _show(outcome: Outcome, mutant: str, sealing: float | None) -> None:
     again = f"python -m bench sim --seed {outcome.seed}" + (f" --mutant {mutant}" if mutant else "")
+    again += "" if sealing is None else f" --sealing {sealing}"
     sys.stdout.write(f"seed {outcome.seed}: {len(outcome.faults)} violations; again: {again}\n")
     for fault in list(dict.fromkeys(outcome.faults))[:5]:
         sys.stdout.write(f"    {fault}\n")

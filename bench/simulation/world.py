@@ -34,8 +34,6 @@ ROTTEN = 0.12
 """Part of the histories in which checkpoints are damaged."""
 SHORT = 0.08
 """Part of the histories with short journals."""
-SEALING = 0.12
-"""Part of the histories in which they do."""
 ERRANDS = ("compactor", "validator")
 LEAPS_NS = tuple(minutes * MINUTE for minutes in (3, 20, 58, 65, 190, 1500))
 
@@ -78,7 +76,7 @@ class World:
         self.counts = dict.fromkeys((*FAULTS, *PASSAGES, "absences", "pauses", "cut_loose", "rots"), 0)
         self._more = Random(f"sealing 34 {seed}")
         """For what only some histories have, so that the others stay what they were."""
-        self.seals = self._more.random() < SEALING or self.is_short
+        self.seals = self._more.random() < rules.sealing or self.is_short
         """Hours pass, and what they seal is folded."""
         self.seals_all = self.seals and (self._more.random() < 0.7 or self.is_short)
         """In the end all of it is sealed."""

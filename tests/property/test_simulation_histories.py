@@ -118,6 +118,11 @@ def test_in_a_part_of_the_histories_hours_pass_and_are_folded() -> None:
         assert any(path.endswith(".jsonl.zst") for path in world.medium.names)
 
 
+def test_the_part_in_which_they_do_can_be_chosen() -> None:
+    shares = {share: sum(World(seed, Rules(sealing=share)).seals for seed in range(200)) for share in (0.0, 0.12, 1.0)}
+    assert shares[0.0] < shares[0.12] < shares[1.0] == 200
+
+
 SHORT = (76, 170)
 """Journals that hold next to nothing."""
 
