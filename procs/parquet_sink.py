@@ -70,6 +70,8 @@ class ParquetSink:
         self._leftover: set[str] = set()
         self._is_lost = False
         """There was no checkpoint: any row may be on disk already."""
+        self._lost_until = 0
+        """Last sequence number that a part held then: up to there it stays so, over restarts."""
         self._count = 0
         self._position = 0
         self._durable = 0
@@ -87,15 +89,19 @@ class ParquetSink:
             self._position = self._durable = saved["position"]
             self._ts = self._sealed_before = saved["ts"]
             self._ended = saved["ended"]
+            self._lost_until = saved.get("lost_until", 0)
             for bar in msgspec.convert(saved["waiting"], list[Bar]):
                 self._late[_place(bar)][bar.window_start] = bar
-        self._is_lost = stored is None
+        self._is_lost = stored is None or self._position < self._lost_until
         self._seals.load()
         leftover = self._beyond()
         if self._redo(leftover):
             leftover = {path for path in self._beyond() if not self._is_over(path)}
         # Without a checkpoint nothing says which parts came to one: all stay, and rows that come again replace theirs.
         self._leftover = set() if self._is_lost else leftover
+        if self._is_lost:
+            spans = (_span(path.rpartition("/")[2]) for path in leftover)
+            self._lost_until = max([self._lost_until, *(span[1] for span in spans if span is not None)])
         return self._position
 
     def _redo(self, leftover: set[str]) -> bool:
@@ -289,9 +295,10 @@ class ParquetSink:
     def _store(self) -> None:
         waiting = [bar for bars in self._late.values() for bar in bars.values()]
         saved = {"position": self._position, "ts": self._ts, "ended": self._ended, "waiting": waiting}
+        saved["lost_until"] = self._lost_until
         self._checkpoint.store(msgspec.msgpack.encode(saved))
         self._durable, self._sealed_before = self._position, self._ts
-        self._is_lost = False
+        self._is_lost = self._position < self._lost_until
 
     def close(self) -> None:
         """Holds nothing open between flushes."""

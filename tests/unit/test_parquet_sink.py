@@ -279,3 +279,32 @@ def test_a_sink_without_its_checkpoint_doubles_no_row_and_loses_none(tmp_path: P
     assert disk.list(FOLDER) == before
     (part,) = [name for name in before if name.startswith("part_")]
     assert disk.read_table(f"{FOLDER}/{part}").column("close").to_pylist() == [2.0]
+
+
+def test_a_part_from_before_the_first_checkpoint_holds_each_row_once_until_all_of_it_came_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a part of three records whose flush was killed before there ever was a checkpoint
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    disk = Files(tmp_path)
+    to = Feeder(sink(disk))
+    to.give(2, bar(0), commit=False)
+    to.give(4, bar(2), commit=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(to.stage, "_store", killed)
+        to.give(7, bar(5), commit=False)
+        to.stage.commit(final=True)
+    # When the next life comes to its checkpoint with two of them, and the one behind it takes all
+    to = Feeder(sink(disk))
+    to.give(2, bar(0), commit=False)
+    to.give(4, bar(2), commit=False)
+    to.stage.commit(final=True)
+    assert [second for second, _, _ in rows(disk)] == [0, 2, 5]
+    to = Feeder(sink(disk), to.next)
+    to.give(7, bar(5), commit=False)
+    to.give(9, bar(7), commit=False)
+    to.stage.commit(final=True)
+    # Then no row is gone with the part, and none stands beside it
+    assert [second for second, _, _ in rows(disk)] == [0, 2, 5, 7]
