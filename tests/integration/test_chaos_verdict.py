@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from bench.chaos.ledger import judge
@@ -66,10 +67,19 @@ def _double(stream: bytes) -> Callable[[Path], None]:
 
 
 def _change(lake: Path) -> None:
-    path, lines, at = _lines(lake, b"trade")
-    qty = b'"qty":' + json.loads(lines[at], parse_float=str)["qty"].encode()
-    lines[at] = lines[at].replace(qty, qty[:-1] + (b"1" if qty[-1:] != b"1" else b"2"))
-    path.write_bytes(b"".join(lines))
+    """Another quantity for a trade whose bar is on disk: those of the last seconds are not yet."""
+    bars = pq.read_table(_bars(lake)).to_pylist()
+    bar = next(bar for bar in bars if bar["first_trade_id"] is not None)
+    for path in lake.glob(f"raw/*/{bar['symbol']}/*/part_*.jsonl"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        for at, text in enumerate(lines):
+            trade = json.loads(text, parse_float=str)
+            if trade.get("trade_id") == bar["first_trade_id"]:
+                qty = b'"qty":' + trade["qty"].encode()
+                lines[at] = text.replace(qty, qty[:-1] + (b"1" if qty[-1:] != b"1" else b"2"))
+                path.write_bytes(b"".join(lines))
+                return
+    raise AssertionError("a bar without its trade")
 
 
 def _tear(lake: Path) -> None:

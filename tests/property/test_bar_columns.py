@@ -59,6 +59,12 @@ def crowds(draw: st.DrawFn, digits: int) -> list[Trade | Quote]:
     return draw(st.permutations(found)) if draw(st.integers(0, 5)) == 0 else found
 
 
+def numbers(event: Trade | Quote) -> tuple[str, ...]:
+    if isinstance(event, Quote):
+        return event.bid, event.bid_qty, event.ask, event.ask_qty
+    return event.price, event.qty
+
+
 def longer(event: Trade | Quote) -> Trade | Quote:
     """The same numbers with a digit more."""
     fields = ("bid", "bid_qty", "ask", "ask_qty") if isinstance(event, Quote) else ("price", "qty")
@@ -70,9 +76,7 @@ def days(draw: st.DrawFn) -> list[Step]:
     """A crowd cut into batches of columns or single events, with times and disconnects between them."""
     digits = draw(st.sampled_from([1, 2, 8, 18]))
     crowd, steps, reached = draw(crowds(digits)), list[Step](), START * S
-    fits_longer = digits < 18 and all(
-        len(event.bid if isinstance(event, Quote) else event.price) < 16 for event in crowd
-    )
+    fits_longer = digits < 18 and all(len(text) < 16 for event in crowd for text in numbers(event))
     while crowd:
         size = draw(st.integers(1, min(12, len(crowd))))
         part, crowd = crowd[:size], crowd[size:]
