@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from bench.stages import running
 from supervision import asking
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,13 +118,7 @@ class Mesh:
 
     def processes(self) -> dict[str, psutil.Process]:
         """The stages of this mesh, also those whose supervisor is gone."""
-        found: dict[str, psutil.Process] = {}
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                if "--stage" in words and str(self.config) in words:
-                    found[words[words.index("--stage") + 1]] = process
-        return found
+        return running(self.config)
 
     def stage(self, name: str) -> psutil.Process | None:
         with contextlib.suppress(psutil.Error, asking.NotRunning, KeyError):

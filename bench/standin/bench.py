@@ -17,6 +17,7 @@ import psutil
 from bench.judge.ledger import Ledger, from_standin
 from bench.judge.report import Report
 from bench.judge.verdict import judge
+from bench.stages import running
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("binance", "bars_1s", "archive", "parquet")
@@ -99,13 +100,7 @@ class Bench:
 
     def stages(self) -> dict[str, psutil.Process]:
         """The running stages of this bench, wherever they hang: also those whose supervisor is gone."""
-        found: dict[str, psutil.Process] = {}
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                if "--stage" in words and str(self.config) in words:
-                    found[words[words.index("--stage") + 1]] = process
-        return found
+        return running(self.config)
 
     def kill(self, name: str) -> bool:
         if name == "supervisor":

@@ -9,7 +9,7 @@ as the trades they are, for they cost less.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -198,27 +198,26 @@ class Pages:
                 other.exhausted |= {"recent"}
 
     def take_trades(self, book: Book, tracker: Tracker, rows: list[Trade]) -> int:
-        brought = 0
-        for row in rows:
-            if tracker.wanted(row.trade_id):
-                tracker.fetched(row.trade_id)
-                tracker.take(row.trade_id, row.ts)
-                self._ingest.recorder.add(row)
-                brought += 1
+        brought = self._take_wanted(tracker, ((row.trade_id, row) for row in rows))
         if rows:
             last = max(rows, key=lambda row: row.trade_id)
             book.told(last.trade_id, None, last.ts)
         return brought
 
-    def _aggregates_by_id(self, book: Book, tracker: Tracker, page: tuple[int, int], answer: Answer) -> None:
-        rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
+    def _take_wanted(self, tracker: Tracker, rows: Iterable[tuple[int, Trade | AggTrade]]) -> int:
+        """Takes those of the rows, each with its id, that are missing; how many."""
         brought = 0
-        for row in rows:
-            if tracker.wanted(row.agg_id):
-                tracker.fetched(row.agg_id)
-                tracker.take(row.agg_id, row.ts)
+        for one, row in rows:
+            if tracker.wanted(one):
+                tracker.fetched(one)
+                tracker.take(one, row.ts)
                 self._ingest.recorder.add(row)
                 brought += 1
+        return brought
+
+    def _aggregates_by_id(self, book: Book, tracker: Tracker, page: tuple[int, int], answer: Answer) -> None:
+        rows = self._venue.parse_aggregates(answer.body, book.symbol, answer.had_wall)
+        brought = self._take_wanted(tracker, ((row.agg_id, row) for row in rows))
         self._answered(book, "agg_trade", tracker, page, [row.agg_id for row in rows], brought)
 
     def _aggregates_by_time(self, book: Book, tracker: Tracker, gap: Gap, end: int, answer: Answer) -> None:
