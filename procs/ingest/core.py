@@ -75,7 +75,7 @@ class Ingest:
         self._disk = disk
         self.wall = self.mono = 0
         self.time = VenueTime()
-        self.books = {symbol: Book(symbol, config.kinds) for symbol in config.symbols}
+        self.books = {s: Book(s, config.kinds, lambda: self.links.is_doubled) for s in config.symbols}
         self._retired: dict[str, Book] = {}
         self.recorder = Recorder(writer, lanes, publisher, topic)
         streams = [(symbol, kind) for symbol in config.symbols for kind in config.kinds]

@@ -323,5 +323,10 @@ class Links:
         }
 
     @property
+    def is_doubled(self) -> bool:
+        """Whether some streams come over two connections: a new one, and an old one that has not ended yet."""
+        return len(self.links) > len({link.slot for link in self.links.values()})
+
+    @property
     def is_connected(self) -> bool:
         return any(link.opened is not None and not link.closing for link in self.links.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from procs.ingest.gaps import Tracker
@@ -10,7 +10,7 @@ from shared.events import AggTrade, Event, Feed, Quote, Trade
 from shared.ids import Ids
 
 RECENT: Final = 512
-"""Update ids remembered are between this many and twice as many."""
+"""Update ids remembered are between this many and twice as many; more while two connections bring the same."""
 KEPT: Final = 64
 """Of those, so many stand in the journal's state."""
 
@@ -18,8 +18,9 @@ KEPT: Final = 64
 class Book:
     """One symbol."""
 
-    def __init__(self, symbol: str, kinds: Sequence[str]) -> None:
+    def __init__(self, symbol: str, kinds: Sequence[str], is_doubled: Callable[[], bool] = lambda: False) -> None:
         self.symbol = symbol
+        self._is_doubled = is_doubled
         self.trades = Tracker()
         self.aggregates = Tracker()
         self.traded = self.aggregated = self.quoted = 0
@@ -50,7 +51,7 @@ class Book:
             self._span[1] = update_id
         elif update_id < self._span[0]:
             self._span[0] = update_id
-        if len(young) >= RECENT:
+        if len(young) >= RECENT and not self._is_doubled():
             self._old, self._young = young, set()
         return True
 
@@ -59,6 +60,10 @@ class Book:
         if not self._span or update_ids[0] <= max(self._span[1], self._played.highest or 0):
             return False
         self._span[1] = update_ids[-1]
+        if self._is_doubled():
+            # The other connection may be behind by any number: nothing is forgotten until one of them has ended.
+            self._young.update(update_ids)
+            return True
         self._young.update(update_ids[-RECENT:])
         if len(self._young) >= RECENT:
             self._old, self._young = self._young, set()

@@ -288,3 +288,30 @@ def test_a_life_that_follows_holds_what_came_as_columns(tmp_path: Path) -> None:
         core[0].open(NOW, scene.mono)
         states.append(core[0].state())
     assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("busy", [512, 10**9], ids=["columns", "single"])
+@pytest.mark.parametrize("first_behind", [False, True], ids=["new behind", "old behind"])
+def test_a_connection_that_is_thousands_of_quotes_behind_doubles_none(
+    tmp_path: Path, busy: int, first_behind: bool
+) -> None:
+    """A process that stood still reads two connections one after the other; each holds all that was sent meanwhile."""
+    scene = Scene(tmp_path, busy)
+    old = scene.link
+    scene.core.links.replace(scene.core.links.links[old], scene.mono)
+    (wish,) = [one for one in scene.core.turn(NOW + scene.mono, scene.mono) if isinstance(one, Connect)]
+    scene.core.opened(wish.link, NOW, scene.mono)
+    scene.link = wish.link
+    scene.hear([(1, [trade("SOLUSDT", 2, NOW // 1000), quote("SOLUSDT", 2)])])
+    frames = [quote("SOLUSDT" if n % 3 else "ADAUSDT", 10 + n) for n in range(6000)]
+    for scene.link in (wish.link, old) if first_behind else (old, wish.link):
+        for at in range(0, len(frames), 2000):
+            scene.hear([(1, frames[at : at + 1000]), (1, frames[at + 1000 : at + 2000])])
+    scene.core.closed(old, 1000, "", NOW + scene.mono, scene.mono)
+    scene.link = wish.link
+    for at in range(10_000, 14_000, 1000):
+        scene.hear([(1, [quote("SOLUSDT", at + n) for n in range(1000)])])
+    quotes = [event.update_id for _, _, events in scene.batches() for event in events if isinstance(event, Quote)]
+    assert sorted(quotes) == [1, 2, *range(10, 6010), *range(10_000, 14_000)]
+    kept = [len(scene.core.books["SOLUSDT"].__dict__[name]) for name in ("_young", "_old")]
+    assert max(kept) <= 1024, "what need not be known any more is forgotten"
