@@ -70,6 +70,7 @@ class Aggregator:
         self.counters = self._bars.counters
 
     def open(self) -> int:
+
         stored = self._checkpoint.load()
         if stored is not None:
             saved = msgspec.msgpack.decode(stored)

@@ -104,6 +104,7 @@ class Archiver:
     # --- recovery ---
 
     def open(self) -> int:
+
         stored = self._checkpoint.load()
         self._seals.load()
         self._is_doubtful = self._checkpoint.is_doubtful
@@ -225,7 +226,7 @@ class Archiver:
         """The same for all of these events at once. False where nothing was taken, for they must come singly."""
         if self._is_doubtful:
             return False
-        from shared import linecolumns  # and with it numpy: only where there is so much
+        from shared import linecolumns
 
         groups = linecolumns.groups(columns, self._every)
         if groups is None:

@@ -158,7 +158,7 @@ class Bars:
 
     def _columns(self, columns: Columns) -> None:
         """The same as taking its events one by one: whatever is not plain is taken so."""
-        from shared.barcolumns import grouped  # numpy, which costs more than an idle aggregator
+        from shared.barcolumns import grouped  # numpy: who makes bars of single events does without
 
         grouping = grouped(columns)
         if grouping is None:

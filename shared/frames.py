@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, overload
 
+from shared import kernels
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -76,11 +78,17 @@ def cut(data: bytes) -> tuple[Sequence[bytes], int]:
 
 
 def _cut_many(data: bytes) -> tuple[Sequence[bytes], int]:
-    """All that can be cut in one pass. Every place that might begin a frame is taken for one, and believed as far as
-    each begins where the one before it ends.
+    """All that can be cut in one pass. Without the compiled loop every place that might begin a frame is taken for one,
+    and believed as far as each begins where the one before it ends.
     """
     import numpy as np  # only who has so much to do needs it
 
+    if kernels.library is not None:
+        most = len(data) // FEW
+        places = np.empty((2, most), np.int64)
+        at = places.ctypes.data
+        count = kernels.library.lake_cut(data, len(data), most, at, at + 8 * most)
+        return Cut(data, *places[:, :count]), int(places[1, count - 1]) if count else 0
     seen = np.frombuffer(data, np.uint8)
     starts = np.flatnonzero(seen[:-3] == TEXT)
     if not len(starts) or starts[0]:

@@ -2,13 +2,15 @@
 
 A line is constant pieces with numbers between them, and all lines of a form have the same pieces. So all numbers are
 made at once, each flush right in a field that may be too wide, and all lines are written piece by piece from their ends
-to their beginnings: what a field has too much on its left is written over by the piece before it.
+to their beginnings: what a field has too much on its left is written over by the piece before it. Where the loops are
+compiled they write line by line instead.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -16,7 +18,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import kernels
 from shared.events import BUY, QUOTE, SELL, Columns, plain
+from shared.kernels import MONEY, NOTHING, WHOLE
 from shared.lines import line, quoted
 
 Array = NDArray[Any]
@@ -49,10 +53,10 @@ def groups(columns: Columns, every: int) -> list[Group] | None:
         return None
     found: dict[tuple[int, int], list[bytes]] = {}
     for part in rows.parts():
-        lines = _both(part, names, columns.digits)
-        if not all(some.fit for some in lines):
+        made = _written(part, names, columns.digits, every)
+        if made is None:
             return None
-        for place, interval, data in _grouped(part, lines, every):
+        for place, interval, data in made:
             found.setdefault((place, interval), []).append(data)
     return [
         Group(names[place], interval * every, data[0] if len(data) == 1 else b"".join(data))
@@ -244,6 +248,53 @@ def _heads(symbols: tuple[str, ...]) -> _Texts:
 
 # --- lines ---
 
+_Data = Iterable[tuple[int, int, bytes]]
+"""Place of the symbol, number of the interval, and lines of each group, in the order of their first events."""
+
+
+def _written(rows: _Rows, symbols: tuple[str, ...], digits: int, every: int) -> _Data | None:
+    """The lines of all rows; None where they must come singly."""
+    if kernels.library is not None:
+        return _compiled(kernels.library, rows, symbols, digits, every)
+    lines = _both(rows, symbols, digits)
+    return _grouped(rows, lines, every) if all(some.fit for some in lines) else None
+
+
+@lru_cache(8)
+def _texts(symbols: tuple[str, ...]) -> kernels.Forms:
+    """How lines go on, by kind, and how those of each symbol begin."""
+    kinds = []
+    for kind in (BUY, SELL, QUOTE):
+        columns, pieces = _marked(kind)
+        follows = [(MONEY if name in _EXACT else WHOLE, name) for name in columns]
+        kinds.append([(text, *more) for text, more in zip(pieces, [*follows, (NOTHING, "")], strict=True)])
+    heads = [[((_HEAD + quoted(symbol)).encode(), NOTHING, "")] for symbol in symbols]
+    return kernels.Forms([*kinds, *heads])
+
+
+def _compiled(library: ctypes.CDLL, rows: _Rows, symbols: tuple[str, ...], digits: int, every: int) -> _Data:
+    """Raises IndexError for a symbol that is not named."""
+    count, texts, interval = len(rows.kinds), _texts(symbols), rows.ts // every
+    if int(rows.symbol.max(initial=0)) >= len(symbols):
+        raise IndexError("columns name a symbol that they do not hold")
+    is_quote = rows.kinds == QUOTE
+    quotes = np.cumsum(is_quote, dtype=np.int32)
+    rank = np.where(is_quote, quotes - np.int32(1), np.arange(count, dtype=np.int32) - quotes)
+    places = dict(zip(_Rows._fields, rows, strict=True))
+    lines = kernels.Lines(
+        digits, rows.kinds.ctypes.data, rows.symbol.ctypes.data,
+        kernels.pointers([places[name].ctypes.data for name in kernels.COLUMNS]), rank.ctypes.data,
+        texts.text_at, texts.piece_at(3), kernels.pointers([texts.piece_at(kind) for kind in range(3)]),
+    )  # fmt: skip
+    order, bounds = _order(rows.symbol, interval)
+    memory = np.empty(count * (max(texts.sizes[:3]) + max(texts.sizes[3:])) + 16, np.uint8)
+    ends = np.empty(count, np.int64)
+    library.lake_lines(ctypes.byref(lines), count, order.ctypes.data, memory.ctypes.data, ends.ctypes.data)
+    for first, last in bounds:
+        one = order[first]
+        data = memory[int(ends[first - 1]) if first else 0 : int(ends[last])].tobytes()
+        yield int(rows.symbol[one]), int(interval[one]), data
+
 
 class _Lines:
     """Some lines of one form, in the order in which their events came."""
@@ -318,8 +369,7 @@ def _both(rows: _Rows, symbols: tuple[str, ...], digits: int) -> list[_Lines]:
     return found
 
 
-def _grouped(rows: _Rows, lines: Sequence[_Lines], every: int) -> Iterator[tuple[int, int, bytes]]:
-    """Place of the symbol, number of the interval, and lines of each group, in the order of their first events."""
+def _grouped(rows: _Rows, lines: Sequence[_Lines], every: int) -> _Data:
     count, interval = len(rows.kinds), rows.ts // every
     lengths = np.empty(count, np.int64)
     for some in lines:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from loguru import logger
 
-from shared import config, paths, topology
+from shared import compiled, config, paths, topology
 from shared.clock import Clock, SystemClock
 from shared.events import Beat
 from shared.files import Files
@@ -222,7 +222,9 @@ def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Set
             sys.stderr.write(f"{args.config}: {fault}\n")
         sys.exit(EXIT_CONFIG)
     try:
-        return Setting(pipeline, name, args.supervised), settings
+        setting = Setting(pipeline, name, args.supervised)
+        compiled.load()
+        return setting, settings
     except Held as held:
         sys.stderr.write(f"{held}\n")
         sys.exit(EXIT_CRASHED)

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from loguru import logger
 
-from shared import topology
+from shared import compiled, topology
 from shared.clock import Clock, SystemClock
 from shared.events import Beat
 from shared.lifecycle import DRAIN_ALLOWED, Moment, State, excused, relieved, slept
@@ -83,6 +83,7 @@ class Supervisor:
         numbers = [signal.Signals[name] for name in _SIGNALS if name in signal.Signals.__members__]
         before = [(number, signal.signal(number, self._signalled)) for number in numbers]
         try:
+            compiled.build()
             self.start()
             while not self.over:
                 self.turn()

@@ -43,7 +43,7 @@ class Intake:
         self.recorder = ingest.recorder
         self._venue = venue
         self._bulk: Bulk | None = None
-        self._has_columns = True
+        self._is_prepared = False
         self.busy = BUSY
         self._stalled_at = self._stalled_until = 0
         self.controls: list[tuple[Link, Control]] = []
@@ -79,19 +79,23 @@ class Intake:
         return kinds
 
     def _bulk_for(self, link: Link) -> Bulk | None:
-        """The columns' way, once it is needed; not for a connection whose beginnings are still to be seen."""
+        """The columns' way; not for a connection whose beginnings are still to be seen."""
         is_timed = link.high > 0 if self._replay else self.time.known
-        if link.early or link.unseen or not is_timed or not self._has_columns:
+        if link.early or link.unseen or not is_timed:
             return None
-        if self._bulk is None:
-            reader = self._venue.columns()
-            if reader is None:
-                self._has_columns = False
-            else:
-                from procs.ingest.bulk import Bulk
-
-                self._bulk = Bulk(self, reader, self._books, self._replay)
+        self.prepare()
         return self._bulk
+
+    def prepare(self) -> None:
+        """Makes ready for a busy moment: what that needs takes a tenth of a second to load."""
+        if self._is_prepared:
+            return
+        self._is_prepared = True
+        reader = self._venue.columns()
+        if reader is not None:
+            from procs.ingest.bulk import Bulk
+
+            self._bulk = Bulk(self, reader, self._books, self._replay)
 
     def notice(self, mono: int) -> None:
         """Whether this process stood still since its last turn."""

@@ -66,6 +66,7 @@ class Shell:
         """Until asked to leave, or the recording is over. Raises what went wrong."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
+        self.core.intake.prepare()
         self.core.open(time.time_ns(), time.monotonic_ns())
         self._setting.heart.beat.phase = "running"
         self._silent_at = self.core.recorder.ts

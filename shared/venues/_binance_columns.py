@@ -3,19 +3,23 @@
 A plain frame is one whose every byte outside its numbers is as the venue has written it for years: a trade or a best
 bid and ask of a stream that was subscribed to, numbers with eight digits after the point. Whatever else there is, by a
 single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found here is
-what it would find. Only to be imported where a busy moment has come: an idle process does without numpy.
+what it would find. Where the loops are compiled they do all of it, frame by frame. Only to be imported where a busy
+moment has come: an idle process does without numpy.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared import kernels
 from shared.events import BUY, QUOTE, SELL
 from shared.frames import Cut
+from shared.kernels import MONEY, NOTHING, SIDE, TIME, WHOLE, WORD
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -68,6 +72,8 @@ _BEST: Final = _Layout(
 )  # fmt: skip
 _MAKER: Final = 29
 _MATCH: Final = 31
+_NAME_AT: Final = 11
+"""Where in a frame the name of its stream begins."""
 
 
 class Rows:
@@ -101,11 +107,16 @@ class Reader:
         self._heads = _Known([_head(name, kind) for name, _, kind in found], order)
         self._middles = _Known([_middle(symbol, kind) for _, symbol, kind in found], order)
         self.is_usable = bool(found) and len(set(keys.tolist())) == len(found)
+        forms = [_form(name, symbol, kind) for name, symbol, kind in found]
+        self._streams = kernels.Streams(_NAME_AT, forms, [place[symbol] for _, symbol, _ in found])
 
     def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
         """Parses what is plain."""
         rows = Rows(sum(map(len, reads)))
         if not (self.is_usable and len(rows.kinds)):
+            return rows
+        if kernels.library is not None:
+            self._read_compiled(kernels.library, reads, rows)
             return rows
         text = _Text(reads)
         stream, known = self._streams_of(text)
@@ -120,6 +131,18 @@ class Reader:
         _fill_quotes(rows, parts[1])
         rows.symbol[:] = self._symbol[stream]
         return rows
+
+    def _read_compiled(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
+        columns = [getattr(rows, name, rows.ts).ctypes.data for name in kernels.COLUMNS]
+        given = (rows.is_plain, rows.kinds, rows.symbol)
+        into = kernels.Rows(*(column.ctypes.data for column in given), kernels.pointers(columns))
+        row = 0
+        for frames in reads:
+            data, begins, ends = _piece(frames)
+            places = np.array((begins, ends), np.int64)
+            at, count = places.ctypes.data, len(frames)
+            library.lake_read(self._streams.at, data, count, at, at + 8 * count, ctypes.byref(into), row)
+            row += count
 
     def _streams_of(self, text: _Text) -> tuple[Places, Flags]:
         """For each frame the place of its stream in our tables, and whether there is one: its bytes are still to be
@@ -162,6 +185,20 @@ def _head(name: str, kind: str) -> bytes:
 def _middle(symbol: str, kind: str) -> bytes:
     """From the comma behind the first number to the next number."""
     return f',"s":"{symbol}","t":'.encode() if kind == "trade" else f',"s":"{symbol}","b":"'.encode()
+
+
+def _form(name: str, symbol: str, kind: str) -> kernels.Form:
+    """All of a frame, for the compiled loop."""
+    head, middle = _head(name, kind), _middle(symbol, kind)
+    if kind == "trade":
+        return (
+            (head, TIME, "ts_sent"), (middle, WHOLE, "ids"), (b',"p":"', MONEY, "price"), (b'","q":"', MONEY, "qty"),
+            (b'","T":', TIME, "ts"), (b',"m":', SIDE, ""), (b',"M":', WORD, ""), (b"}}", NOTHING, ""),
+        )  # fmt: skip
+    return (
+        (head, WHOLE, "ids"), (middle, MONEY, "price"), (b'","B":"', MONEY, "qty"),
+        (b'","a":"', MONEY, "ask"), (b'","A":"', MONEY, "ask_qty"), (b'"}}', NOTHING, ""),
+    )  # fmt: skip
 
 
 def _key(name: str) -> int:

@@ -25,6 +25,7 @@ from shared.paths import DAY, SECOND, day_start
 from shared.venues import Reject
 from shared.venues._binance_columns import Reader as FrameReader
 from shared.venues.binance import Venue
+from tests.fixtures.loops import loops as loops
 
 NOW = day_start("2025-10-20") + 13 * 3600 * SECOND
 SYMBOLS = ["SOLUSDT", "ADAUSDT", "1000SATSUSDT", "AUSDT"]

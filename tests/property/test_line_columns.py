@@ -19,6 +19,7 @@ from shared.ids import Ids
 from shared.lines import line
 from shared.runner import Context
 from tests.columns import columns_of
+from tests.fixtures.loops import loops as loops
 
 MIDNIGHT = paths.day_start("2025-10-21")
 MINUTE, MOST = paths.MINUTE, 2**63 - 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from shared import frames
+from tests.fixtures.loops import loops as loops
 
 payloads = st.one_of(
     st.binary(max_size=300),

@@ -1,0 +1,311 @@
+/* The innermost loops of a busy moment. `shared/kernels.py` says what each is given; what each does is done once more,
+   in numpy, by the module that calls it, and tests hold the two against each other. Nothing here allocates, and nothing
+   beyond the sizes given is read or written.  */
+
+#include <stdint.h>
+#include <string.h>
+
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+enum { BUY = 0, SELL = 1, QUOTE = 2 };
+enum { TS, TS_RECV, IDS, PRICE, QTY, ASK, ASK_QTY, TS_SENT, COLUMNS };
+
+/* What follows a text: a number in its column, or a word, or nothing more. */
+enum { WHOLE, MONEY, TIME, SIDE, WORD, NOTHING };
+
+struct piece {
+    int32_t at, size;         /* the text, behind which there are at least sixteen bytes more of texts */
+    int32_t follows, column;
+};
+
+static inline uint64_t word_at(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+
+/* --- messages of a websocket ----------------------------------------------------------------------------------- */
+
+/* Whole, unmasked text messages at the start of `data`, at most `most`: how many there are, and where they end. */
+EXPORT int64_t lake_cut(const uint8_t *data, int64_t size, int64_t most, int64_t *begins, int64_t *ends)
+{
+    int64_t count = 0, at = 0;
+    while (count < most && size - at >= 2 && data[at] == 0x81 && data[at + 1] <= 126) {
+        int64_t length = data[at + 1], begin = at + 2;
+        if (length == 126) {
+            if (size - at < 4)
+                break;
+            length = (int64_t)data[at + 2] << 8 | data[at + 3];
+            begin = at + 4;
+        }
+        if (size - begin < length)
+            break;
+        begins[count] = begin;
+        ends[count++] = at = begin + length;
+    }
+    return count;
+}
+
+/* --- from frames to columns ------------------------------------------------------------------------------------ */
+
+/* The streams of a source, found by what stands in their frames from `name_at` on, up to a quotation mark. */
+struct streams {
+    int64_t name_at;
+    int64_t mask;             /* size of `slots` less one: a power of two beyond the number of streams */
+    const int32_t *slots;     /* by key, or in the next slot: a stream; -1 where there is none */
+    const uint64_t *keys;
+    const uint8_t *text;
+    const struct piece *pieces;
+    const int32_t *first;     /* of each stream its first piece */
+    const uint16_t *symbol;
+};
+
+struct rows {
+    uint8_t *is_plain, *kinds;
+    uint16_t *symbol;
+    int64_t *columns[COLUMNS];
+};
+
+/* A place in a frame; `at` is null once something was not as it should be. */
+struct place {
+    const uint8_t *at, *end;
+};
+
+static inline int are_digits(uint64_t word)
+{
+    word ^= 0x3030303030303030u;
+    return ((word | (word + 0x0606060606060606u)) & 0xF0F0F0F0F0F0F0F0u) == 0;
+}
+
+static inline int64_t eight_digits(uint64_t word)
+{
+    word ^= 0x3030303030303030u;
+    word = word * 10 + (word >> 8);
+    return (int64_t)(((word & 0x000000FF000000FFu) * 0x000F424000000064u
+                      + ((word >> 16) & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32);
+}
+
+/* A number of at most `most` digits as JSON writes it: without zeros before it. */
+static inline int64_t whole(struct place *place, int most)
+{
+    const uint8_t *at = place->at, *end = place->end, *begin = at;
+    int64_t number = 0;
+    while (end - at >= 8 && at - begin + 8 <= most && are_digits(word_at(at))) {
+        number = number * 100000000 + eight_digits(word_at(at));
+        at += 8;
+    }
+    while (at < end && (uint8_t)(*at - '0') < 10 && at - begin <= most)
+        number = number * 10 + (*at++ - '0');
+    place->at = at == begin || at - begin > most || (*begin == '0' && at - begin > 1) ? 0 : at;
+    return number;
+}
+
+/* A number with eight digits after its point and at most ten before it, in units of the last. */
+static inline int64_t money(struct place *place)
+{
+    int64_t units = whole(place, 10);
+    const uint8_t *at = place->at;
+    if (!at || place->end - at < 9 || *at != '.' || !are_digits(word_at(at + 1))) {
+        place->at = 0;
+        return 0;
+    }
+    place->at = at + 9;
+    return units * 100000000 + eight_digits(word_at(at + 1));
+}
+
+/* Nanoseconds of a time in milliseconds or microseconds, which its size tells. */
+static inline int64_t nanoseconds(struct place *place)
+{
+    int64_t stamp = whole(place, 16);
+    if (stamp >= 100000000000 && stamp < 9223372036854)
+        return stamp * 1000000;
+    if (stamp >= 100000000000000 && stamp < 9223372036854775)
+        return stamp * 1000;
+    place->at = 0;
+    return 0;
+}
+
+static inline int is_true(struct place *place)
+{
+    int64_t left = place->end - place->at;
+    if (left >= 4 && !memcmp(place->at, "true", 4)) {
+        place->at += 4;
+        return 1;
+    }
+    place->at = left >= 5 && !memcmp(place->at, "false", 5) ? place->at + 5 : 0;
+    return 0;
+}
+
+/* Whether a text stands here, behind which it goes on. */
+static inline int stands(struct place *place, const uint8_t *text, int64_t size)
+{
+    const uint8_t *at = place->at;
+    int64_t done = 0;
+    if (place->end - at < size)
+        return 0;
+    for (; size - done >= 8; done += 8)
+        if (word_at(at + done) != word_at(text + done))
+            return 0;
+    for (; done < size; done++)
+        if (at[done] != text[done])
+            return 0;
+    place->at = at + size;
+    return 1;
+}
+
+/* The stream whose frames are like this one; -1 where there is none. */
+static inline int32_t stream_of(const struct streams *streams, const uint8_t *frame, int64_t size)
+{
+    const uint8_t *name = frame + streams->name_at, *end = 0;
+    int32_t stream;
+    if (size > streams->name_at + 8)
+        end = memchr(name, '"', size - streams->name_at);
+    if (!end || end - frame < 7)
+        return -1;
+    uint64_t key = word_at(name) * 0x9E3779B97F4A7C15u ^ word_at(end - 7);
+    int64_t slot = (int64_t)(key * 0xFF51AFD7ED558CCDu >> 40) & streams->mask;
+    for (; (stream = streams->slots[slot]) >= 0; slot = (slot + 1) & streams->mask)
+        if (streams->keys[stream] == key)
+            return stream;
+    return -1;
+}
+
+static inline void read_one(const struct streams *streams, struct place place, const struct rows *rows, int64_t row)
+{
+    int32_t stream = stream_of(streams, place.at, place.end - place.at);
+    if (stream < 0)
+        return;
+    rows->symbol[row] = streams->symbol[stream];
+    for (const struct piece *piece = streams->pieces + streams->first[stream]; place.at; piece++) {
+        int64_t *column = rows->columns[piece->column];
+        if (!stands(&place, streams->text + piece->at, piece->size))
+            return;
+        switch (piece->follows) {
+        case WHOLE: column[row] = whole(&place, 16); break;
+        case MONEY: column[row] = money(&place); break;
+        case TIME: column[row] = nanoseconds(&place); break;
+        case SIDE: rows->kinds[row] = is_true(&place) ? SELL : BUY; break;
+        case WORD: is_true(&place); break;
+        default: rows->is_plain[row] = place.at == place.end; return;
+        }
+    }
+}
+
+/* Frames that are parts of `data` to rows from `row` on; of one that is not plain the row says only that. */
+EXPORT void lake_read(const struct streams *streams, const uint8_t *data, int64_t count, const int64_t *begins,
+                      const int64_t *ends, const struct rows *rows, int64_t row)
+{
+    for (int64_t at = 0; at < count; at++) {
+        struct place place = {data + begins[at], data + ends[at]};
+        read_one(streams, place, rows, row + at);
+    }
+}
+
+/* --- from columns to lines of the archive ---------------------------------------------------------------------- */
+
+struct lines {
+    int64_t digits;
+    const uint8_t *kinds;
+    const uint16_t *symbol;
+    const int64_t *columns[COLUMNS];
+    const int32_t *rank;      /* of each row its place among the trades, or among the quotes */
+    const uint8_t *text;
+    const struct piece *heads;  /* how the lines of each symbol begin */
+    const struct piece *pieces[3];  /* how they go on, by kind */
+};
+
+static const char PAIRS[] =
+    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+    "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+static const uint64_t POWERS[] = {
+    1u, 10u, 100u, 1000u, 10000u, 100000u, 1000000u, 10000000u, 100000000u, 1000000000u, 10000000000u, 100000000000u,
+    1000000000000u, 10000000000000u, 100000000000000u, 1000000000000000u, 10000000000000000u, 100000000000000000u,
+    1000000000000000000u,
+};
+
+static inline void four(uint8_t *out, uint32_t number)
+{
+    memcpy(out, PAIRS + 2 * (number / 100), 2);
+    memcpy(out + 2, PAIRS + 2 * (number % 100), 2);
+}
+
+static inline uint8_t *eight(uint8_t *out, uint32_t number)
+{
+    four(out, number / 10000);
+    four(out + 4, number % 10000);
+    return out + 8;
+}
+
+/* A number below 10**8 without zeros before it; eight bytes are written. */
+static inline uint8_t *up_to_eight(uint8_t *out, uint32_t number)
+{
+    uint8_t text[8];
+    int zeros = (number < 10000000) + (number < 1000000) + (number < 100000) + (number < 10000) + (number < 1000)
+                + (number < 100) + (number < 10);
+    eight(text, number);
+    uint64_t word = word_at(text) >> 8 * zeros;
+    memcpy(out, &word, 8);
+    return out + 8 - zeros;
+}
+
+static inline uint8_t *integer(uint8_t *out, uint64_t number)
+{
+    uint64_t upper = number / 100000000;
+    if (!upper)
+        return up_to_eight(out, number);
+    if (upper < 100000000)
+        out = up_to_eight(out, upper);
+    else
+        out = eight(up_to_eight(out, upper / 100000000), upper % 100000000);
+    return eight(out, number % 100000000);
+}
+
+/* A count of units of the last of so many digits. */
+static inline uint8_t *decimal(uint8_t *out, uint64_t number, int64_t digits)
+{
+    if (digits == 8) {  /* nearly always: a division by what is known costs a tenth */
+        out = integer(out, number / 100000000);
+        *out++ = '.';
+        return eight(out, number % 100000000);
+    }
+    uint64_t fraction = number % POWERS[digits];
+    out = integer(out, number / POWERS[digits]);
+    *out++ = '.';
+    for (int64_t digit = digits; digit--; fraction /= 10)
+        out[digit] = '0' + fraction % 10;
+    return out + digits;
+}
+
+/* Sixteen bytes at a time, beyond the end of the text: a call that copies just so many costs more than all else. */
+static inline uint8_t *copy(uint8_t *out, const uint8_t *text, int size)
+{
+    for (int at = 0; at < size; at += 16)
+        memcpy(out + at, text + at, 16);
+    return out + size;
+}
+
+/* Lines of rows, in the order given, one behind the other; `ends` of each. Sixteen bytes behind the last are spoilt. */
+EXPORT void lake_lines(const struct lines *given, int64_t count, const int64_t *order, uint8_t *out, int64_t *ends)
+{
+    const struct lines lines = *given;
+    uint8_t *begin = out;
+    for (int64_t at = 0; at < count; at++) {
+        int64_t row = order[at], rank = lines.rank[row];
+        const struct piece *head = lines.heads + lines.symbol[row], *piece = lines.pieces[lines.kinds[row]];
+        out = copy(out, lines.text + head->at, head->size);
+        for (;; piece++) {
+            out = copy(out, lines.text + piece->at, piece->size);
+            if (piece->follows == NOTHING)
+                break;
+            uint64_t number = lines.columns[piece->column][piece->column >= ASK ? rank : row];
+            out = piece->follows == MONEY ? decimal(out, number, lines.digits) : integer(out, number);
+        }
+        ends[at] = out - begin;
+    }
+}

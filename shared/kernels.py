@@ -1,0 +1,153 @@
+"""The door to `kernels.c`: the innermost loops of a busy moment, where this machine has them compiled.
+
+`library` is None until `use` was called (see `shared.compiled`). Who has a loop there does the same in numpy without
+it, several times slower; addresses are those of memory that the caller holds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, Final
+
+COLUMNS: Final = ("ts", "ts_recv", "ids", "price", "qty", "ask", "ask_qty", "ts_sent")
+"""int64 columns, in the order in which the loops count them."""
+WHOLE, MONEY, TIME, SIDE, WORD, NOTHING = range(6)
+"""What follows a text: a number, one with digits after its point, a time, who made the price, true or false, its end.
+"""
+_PAD: Final = bytes(16)
+_LONGEST: Final = 24
+"""Characters of a number, and what is written beyond it."""
+_WORD: Final = (1 << 64) - 1
+
+library: ctypes.CDLL | None = None
+"""The loops."""
+
+_Pointer = ctypes.c_void_p
+_Int = ctypes.c_int64
+_CALLS: Final = {
+    "lake_cut": (_Int, (ctypes.c_char_p, _Int, _Int, _Pointer, _Pointer)),
+    "lake_read": (None, (_Pointer, ctypes.c_char_p, _Int, _Pointer, _Pointer, _Pointer, _Int)),
+    "lake_lines": (None, (_Pointer, _Int, _Pointer, _Pointer, _Pointer)),
+}
+
+
+def use(path: str) -> None:
+    """Loads the loops. Raises OSError where that is no library of this machine, AttributeError where it is another."""
+    global library
+    found = ctypes.CDLL(path)
+    for name, (gives, takes) in _CALLS.items():
+        call = getattr(found, name)
+        call.restype, call.argtypes = gives, takes
+    library = found
+
+
+class Piece(ctypes.Structure):
+    """A text and what follows it."""
+
+    _fields_ = (
+        ("at", ctypes.c_int32),
+        ("size", ctypes.c_int32),
+        ("follows", ctypes.c_int32),
+        ("column", ctypes.c_int32),
+    )
+
+
+Form = Sequence[tuple[bytes, int, str]]
+"""Texts, what follows each, and the column where that belongs, or nothing."""
+
+
+class Forms:
+    """How frames or lines look, in memory that the loops can read: all pieces of all forms."""
+
+    def __init__(self, forms: Sequence[Form]) -> None:
+        pieces: list[Piece] = []
+        text = bytearray()
+        places: dict[bytes, int] = {}
+        self.first: list[int] = []
+        for form in forms:
+            self.first.append(len(pieces))
+            for said, follows, column in form:
+                at = places.setdefault(said, len(text))
+                if at == len(text):
+                    text += said
+                pieces.append(Piece(at, len(said), follows, COLUMNS.index(column) if column else 0))
+        self.text = bytes(text) + _PAD
+        self.pieces = (Piece * len(pieces))(*pieces)
+        self.sizes = [sum(len(said) + _LONGEST for said, *_ in form) for form in forms]
+        """How long each is when every number is as long as it can be."""
+
+    @property
+    def text_at(self) -> int:
+        return address(self.text)
+
+    def piece_at(self, form: int) -> int:
+        """Where the first piece of a form is."""
+        return ctypes.addressof(self.pieces) + self.first[form] * ctypes.sizeof(Piece)
+
+
+def address(data: bytes) -> int:
+    """Where bytes are; they must be held as long as that is used."""
+    return ctypes.cast(ctypes.c_char_p(data), _Pointer).value or 0
+
+
+class _Streams(ctypes.Structure):
+    _fields_ = (
+        ("name_at", _Int), ("mask", _Int), ("slots", _Pointer), ("keys", _Pointer), ("text", _Pointer),
+        ("pieces", _Pointer), ("first", _Pointer), ("symbol", _Pointer),
+    )  # fmt: skip
+
+
+class Rows(ctypes.Structure):
+    """Where `read` leaves what it finds: a byte, a byte, two bytes, and eight for each of COLUMNS (of which ts_recv is
+    nowhere) a row.
+    """
+
+    _fields_ = (("is_plain", _Pointer), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)))
+
+
+class Streams:
+    """The streams of a source: the form of the frames of each, the number of its symbol. `name_at`: where in a frame
+    the name of its stream begins, which goes up to a quotation mark and has at least eight characters with it.
+    """
+
+    def __init__(self, name_at: int, forms: Sequence[Form], symbols: Sequence[int]) -> None:
+        self._forms = Forms(forms)
+        count = len(forms)
+        self._keys = (ctypes.c_uint64 * count)(*(_key(form[0][0], name_at) for form in forms))
+        size = 1 << (4 * count).bit_length()
+        self._slots = (ctypes.c_int32 * size)(*[-1] * size)
+        for number, key in enumerate(self._keys):
+            at = (key * 0xFF51AFD7ED558CCD & _WORD) >> 40 & (size - 1)
+            while self._slots[at] >= 0:
+                at = (at + 1) & (size - 1)
+            self._slots[at] = number
+        self._first = (ctypes.c_int32 * count)(*self._forms.first)
+        self._symbols = (ctypes.c_uint16 * count)(*symbols)
+        arrays = [ctypes.addressof(found) for found in (self._slots, self._keys)]
+        self._all = _Streams(
+            name_at, size - 1, *arrays, self._forms.text_at, self._forms.piece_at(0),
+            ctypes.addressof(self._first), ctypes.addressof(self._symbols),
+        )  # fmt: skip
+        self.at = ctypes.addressof(self._all)
+
+
+def _key(head: bytes, name_at: int) -> int:
+    """What tells a stream: eight bytes from the begin of its name, and the eight up to the quotation mark behind it."""
+    end = head.index(b'"', name_at)
+    one, other = (int.from_bytes(head[at : at + 8], "little") for at in (name_at, end - 7))
+    return one * 0x9E3779B97F4A7C15 & _WORD ^ other
+
+
+class Lines(ctypes.Structure):
+    """What `lake_lines` makes lines of. See `kernels.c`."""
+
+    _fields_ = (
+        ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)),
+        ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer), ("pieces", _Pointer * 3),
+    )  # fmt: skip
+
+
+def pointers(addresses: Sequence[int]) -> Any:
+    """As a member of a structure."""
+    return (_Pointer * len(addresses))(*addresses)
