@@ -13,8 +13,9 @@ from shared.events import Batch
 from shared.journal import HEADER, Damaged, Reader, Writer, unpack
 from shared.wire import Inbox, Lane, Publisher
 
-IDLE_LOOK_NS = 60_000_000
-"""After this much silence the journal is looked into: a lost last message has no successor to reveal it."""
+IDLE_LOOK_NS = 100_000_000
+"""After this much silence the journal is looked into: a lost last message has no successor to reveal it. As long as a
+source at rest is silent between two records of time, so that who follows one seldom looks."""
 
 
 class Inlet:
@@ -35,6 +36,11 @@ class Inlet:
         """The journal reaches back to the record behind the position."""
         begins = self._reader.begins
         return begins is None or begins <= self.position + 1
+
+    @property
+    def look(self) -> int:
+        """When the journal is looked into next, on the monotonic clock, where nothing comes before."""
+        return self._quiet_since + (0 if self._behind else IDLE_LOOK_NS)
 
     def take(self, mono: int) -> list[Batch]:
         """What is there now; empty where nothing is."""
