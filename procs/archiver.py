@@ -104,7 +104,6 @@ class Archiver:
     # --- recovery ---
 
     def open(self) -> int:
-
         stored = self._checkpoint.load()
         self._seals.load()
         self._is_doubtful = self._checkpoint.is_doubtful
@@ -124,6 +123,9 @@ class Archiver:
         self._agg_ids = {symbol: Ids.from_intervals(held) for symbol, held in saved.get("agg_ids", {}).items()}
         self._closing = [(old, new) for old, new in saved["closing"]]
         self._close_named()
+        if self._is_doubtful and not reaches(self._disk, self._journal, self._position + 1):
+            self._close_strays()  # what a newer checkpoint counted on must not be cut: it would come no more
+            return
         kept = set()
         for folder, start, path, size, *more in saved["open"]:
             first, crc = more or (self._position + 1, None)
@@ -177,7 +179,7 @@ class Archiver:
             self._seals.of.pop(path, None)
 
     def _close_strays(self) -> None:
-        """Without any checkpoint: what was open is cut behind its last whole line and closed."""
+        """Without a checkpoint to go by: what was open is cut behind its last whole line and closed."""
         folders = [f"{top}/{self._venue}" for top in ("feed", "rejected")]
         folders += [f"raw/{self._venue}/{symbol}" for symbol in self._disk.list(f"raw/{self._venue}")]
         for folder in [f"{top}/{date}" for top in folders for date in self._disk.list(top)[-2:]]:

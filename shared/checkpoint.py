@@ -57,12 +57,22 @@ class Checkpoint:
         self._sequence = sequence
 
 
-def needless(disk: Disk, base: str) -> int:
-    """The position up to which a consumer needs nothing any more, whatever becomes damaged: what the older of its slots
-    says (0 where one is missing or cannot be read), and nothing of what it would have to write again (``keep``).
+def certain(disk: Disk, base: str) -> int:
+    """The position from which a consumer goes on at the earliest, whichever one of its slots becomes damaged: what the
+    older of them says, 0 where one is missing or cannot be read.
     """
-    slots = [_map(_read(disk, f"{base}.{i}")[1]) for i in (0, 1)]
-    return min(min(int(slot.get("position", 0)), int(slot.get("keep", 2**63))) for slot in slots)
+    return min(int(slot.get("position", 0)) for slot in _slots(disk, base))
+
+
+def needless(disk: Disk, base: str) -> int:
+    """The position up to which a consumer needs nothing any more, whatever becomes damaged: what is `certain`, and
+    nothing of what it would have to write again (``keep``).
+    """
+    return min(min(int(slot.get("position", 0)), int(slot.get("keep", 2**63))) for slot in _slots(disk, base))
+
+
+def _slots(disk: Disk, base: str) -> list[dict[str, Any]]:
+    return [_map(_read(disk, f"{base}.{i}")[1]) for i in (0, 1)]
 
 
 def settle(disk: Disk, base: str) -> None:

@@ -129,8 +129,8 @@ class Writer:
         max_bytes: int = 2 << 30,
     ) -> None:
         """`state` gives what the first record of a new segment holds. `consumers` are their checkpoint bases: a segment
-        goes when all of them have made durable what is in it. Beyond `max_bytes` only `keepers` are waited for; any
-        other consumer is cut loose.
+        goes when all of them have made durable what is in it, and would not ask for it again though one of their
+        slots were lost. Beyond `max_bytes` only `keepers` are waited for; any other consumer is cut loose.
         """
         self._disk = disk
         self._folder = folder
@@ -240,8 +240,9 @@ class Writer:
         current one.
         """
         is_roomy = self.held_bytes <= self.max_bytes // ROOMY
-        reached = checkpoint.needless if is_roomy else _position
+        reached = checkpoint.needless if is_roomy else checkpoint.certain
         positions = {base: reached(self._disk, base) for base in self._consumers}
+        newest = {base: _position(self._disk, base) for base in self._consumers}
         done = min(positions.values(), default=self.last)
         kept = min((positions[base] for base in self._keepers if base in positions), default=self.last)
         gone = 0
@@ -257,7 +258,7 @@ class Writer:
                 break
             del self._sizes[first]
             gone += 1
-            self.cut_loose |= {base for base, position in positions.items() if position < following - 1}
+            self.cut_loose |= {base for base, position in newest.items() if position < following - 1}
         return gone
 
     def close(self) -> None:

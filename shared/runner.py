@@ -114,6 +114,8 @@ class Loop:
         self.ts = 0
         self.events_in = 0
         self._dirty = False
+        self._is_twofold = not self.inlet.position
+        """Both slots of the checkpoint say where it stands."""
         now = clock.mono()
         self._committed = self._flushed = self._trimmed = now
         self._commit_cost = 0
@@ -137,7 +139,9 @@ class Loop:
             self.outlet.flush()
             self._flushed = now
         # Where a commit is costly (hundreds of files), it is made less often: at most a tenth of the time goes to it.
-        if self._dirty and now - self._committed >= max(COMMIT_NS, 10 * self._commit_cost):
+        # And once more where nothing follows: journals let go what both slots of a checkpoint know of.
+        is_due = self._dirty or not (batches or self._is_twofold)
+        if is_due and now - self._committed >= max(COMMIT_NS, 10 * self._commit_cost):
             self.commit()
         return bool(batches)
 
@@ -169,6 +173,7 @@ class Loop:
         self.stage.commit(final)
         if self._caution is not None:
             self._caution.committed()
+        self._is_twofold = not self._dirty
         self._dirty = False
         self._committed = self._clock.mono()
         self._commit_cost = self._committed - begun
@@ -238,7 +243,8 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
             _describe(beat, loops)
             setting.heart.send()
         if not any(busy):
-            _wait(None if is_short else setting.bus)  # what came over the bus would wake it at once
+            until = min(loop.inlet.look for loop in loops)
+            _wait(None if is_short else setting.bus, until - setting.clock.mono())
     beat.phase = "draining"
     setting.heart.send()
     for loop in loops:
@@ -258,9 +264,12 @@ def _look(room: Room, setting: Setting, loops: Sequence[Loop]) -> bool:
     return room.short
 
 
-def _wait(bus: Bus | None) -> None:
+def _wait(bus: Bus | None, ns: int) -> None:
+    """Until something comes over the bus, or an inlet is to look into its journal. That is at most a tenth of a second:
+    neither a beat nor a commit nor who asks it to leave needs a wake-up of its own.
+    """
     if bus is not None:
-        bus.wait(20)
+        bus.wait(max(1, -(-ns // MS)))
     else:
         threading.Event().wait(0.05)
 

@@ -56,8 +56,6 @@ class World:
         """Stages of whose two slots one will turn out to be damaged."""
         self.is_short = Random(f"short journals 34 {seed}").random() < SHORT
         """Journals hold next to nothing, and stages are away for longer than that."""
-        if self.is_short and self.rots:  # a journal without room keeps nothing for slots that may be damaged
-            self.rots.remove("archive")
         self.clock = SimClock()
         self.medium = Medium(chance)
         self.ledger = Ledger(self.medium)

@@ -17,118 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 from loguru import logger
 
-from procs.aggregator import Aggregator
-from procs.aggregator import Config as AggregatorConfig
-from procs.archiver import Archiver
-from procs.archiver import Config as ArchiverConfig
-from procs.parquet_sink import Config as SinkConfig
-from procs.parquet_sink import ParquetSink
-from shared import archive
-from shared.barfiles import starts
-from shared.edges import Inlet, Outlet
 from shared.events import Batch, Event, Feed
 from shared.files import Files
-from shared.journal import HEADER, Reader, Writer, segment_path, segments
+from shared.journal import HEADER, Reader, segment_path, segments
 from shared.lines import line
-from shared.runner import Context, Loop
+from shared.runner import Loop
 from tests.fixtures.small_lake import NOON, SECOND, Market
+from tests.fixtures.still_mesh import ARCHIVED, BARS, SOURCE, SUMMED, SUNK, Mesh
 
 pytestmark = pytest.mark.timeout(300)
 
-SOURCE = "journal/binance/binance"
-BARS = "journal/bars_1s/bars_1s.binance"
-ARCHIVED, SUNK = "journal/archive/ckpt-binance", "journal/parquet/ckpt-bars_1s.binance"
 SPAN = 75
 """Seconds in the lake: a minute that is closed and one that is open, parts of several flushes."""
-
-
-class Hands:
-    """A clock that somebody turns."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def mono(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-
-class Mesh:
-    """The real stages over one folder, without lanes: what journals and checkpoints alone make of it."""
-
-    def __init__(self, root: Path) -> None:
-        self.disk = Files(root)
-        self.clock = Hands()
-
-    def record(self, batches: list[Batch]) -> None:
-        """What ingest does."""
-        writer = Writer(self.disk, SOURCE, lambda: b"state", [ARCHIVED, "journal/bars_1s/ckpt-binance"])
-        writer.open()
-        writer.roll()
-        for batch in batches:
-            writer.append(Batch(writer.last + 1, batch.ts, batch.events))
-        writer.sync()
-        writer.close()
-
-    def _inlet(self, folder: str) -> Callable[[int], Inlet]:
-        return lambda position: Inlet(Reader(self.disk, folder), None, position)
-
-    def archiver(self) -> Loop:
-        context = Context("archive", "binance", "binance", self.disk)
-        return Loop("binance", Archiver(context, ArchiverConfig()), self._inlet(SOURCE), None, self.clock)
-
-    def aggregator(self) -> Loop:
-        context = Context("bars_1s", "binance", "binance", self.disk)
-        outlet = Outlet(Writer(self.disk, BARS, bytes, [SUNK]), Reader(self.disk, BARS), [])
-        return Loop("binance", Aggregator(context, AggregatorConfig()), self._inlet(SOURCE), outlet, self.clock)
-
-    def sink(self) -> Loop:
-        context = Context("parquet", "bars_1s.binance", "binance", self.disk)
-        return Loop("bars", ParquetSink(context, SinkConfig(flush_every_s=10)), self._inlet(BARS), None, self.clock)
-
-    def run(self, loop: Loop, final: bool) -> Loop:
-        """Takes all there is, in several commits; drained, or left where it stands as a kill does."""
-        for _ in range(40):
-            busy = loop.turn()
-            self.clock.now += 2 * SECOND
-            if not busy and not loop.inlet._behind:
-                break
-        loop.turn()
-        if final:
-            loop.drain()
-        elif loop._dirty:
-            loop.commit()
-        return loop
-
-    def all(self, final: bool) -> list[Loop]:
-        return [self.run(make(), final) for make in (self.archiver, self.aggregator, self.sink)]
-
-    # --- what a reader sees ---
-
-    def lines(self) -> list[str]:
-        found: list[str] = []
-        for date in archive.dates(self.disk, "raw/binance/SOLUSDT"):
-            for _, events, problems in archive.read_day(self.disk, "binance", "SOLUSDT", date):
-                assert not problems, problems
-                found += [line(event) for event in events]
-        return sorted(found)
-
-    def rows(self) -> dict[int, str]:
-        """By second; each once."""
-        found: dict[int, str] = {}
-        for path in sorted((self.disk.root / "parquet").rglob("*.parquet")):
-            table = self.disk.read_table(path.relative_to(self.disk.root).as_posix())
-            for at, row in zip(starts(table), table.drop_columns(["revision"]).to_pylist(), strict=True):
-                assert at not in found, "twice"
-                found[at] = str(row)
-        return found
-
-    def aside(self) -> list[str]:
-        names = self.disk.list("quarantine")
-        assert all(f"{name}.why" in names for name in names if not name.endswith(".why")), names
-        return [self.disk.read(f"quarantine/{name}").decode() for name in names if name.endswith(".why")]
 
 
 def recorded() -> list[Batch]:
@@ -229,7 +129,7 @@ def relative(lake: Path, pattern: str) -> list[str]:
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("base", [ARCHIVED, "journal/bars_1s/ckpt-binance", SUNK])
+@pytest.mark.parametrize("base", [ARCHIVED, SUMMED, SUNK])
 def test_a_checkpoint_that_is_damaged_costs_nothing(
     lake: Path, whole: Mesh, tmp_path: Path, base: str, harm: str
 ) -> None:
@@ -246,7 +146,7 @@ def test_a_checkpoint_that_is_damaged_costs_nothing(
 def test_without_any_checkpoint_nothing_is_written_twice_and_nothing_lost(
     lake: Path, whole: Mesh, tmp_path: Path
 ) -> None:
-    for base in (ARCHIVED, "journal/bars_1s/ckpt-binance", SUNK):
+    for base in (ARCHIVED, SUMMED, SUNK):
         root = tmp_path / "lake"
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(lake, root)

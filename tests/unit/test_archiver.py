@@ -160,6 +160,23 @@ def test_what_came_after_the_checkpoint_is_cut_and_taken_again(tmp_path: Path) -
     assert text(disk, f"{RAW}/open_1343.jsonl") == line(trade(T0 + 60 * S, 3))
 
 
+@pytest.mark.parametrize(("reaches_back", "expected"), [(True, [1]), (False, [1, 2, 3])])
+def test_what_only_a_damaged_checkpoint_knew_of_is_cut_only_if_the_journal_has_it(
+    tmp_path: Path, reaches_back: bool, expected: list[int]
+) -> None:
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    second = feed(stage, 1, T0, trade(T0))
+    stage.commit()
+    third = feed(stage, second, T0, trade(T0, 2), trade(T0 + 60 * S, 3))
+    stage.commit()
+    disk.write("journal/archive/ckpt-binance.0", b"nonsense")
+    disk.write(f"journal/binance/binance/j-{second if reaches_back else third:020d}.log", b"")
+    archiver(disk)
+    found = "".join(text(disk, f"{RAW}/{name}") for name in disk.list(RAW))
+    assert found == "".join(line(trade(T0 + number // 3 * 60 * S, number)) for number in expected)
+
+
 def test_a_file_begun_by_a_life_without_a_checkpoint_is_begun_anew(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     disk.write(f"{RAW}/open_1342.jsonl", b'{"torn')

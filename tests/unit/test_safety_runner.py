@@ -174,6 +174,33 @@ def test_journals_are_trimmed_only_after_a_commit(loop: Loop, parts: Parts) -> N
     assert parts.said.count("trim") == 1
 
 
+def test_where_nothing_follows_it_commits_twice_and_no_more(loop: Loop, parts: Parts) -> None:
+    """A journal that may hold nothing more lets go what both slots know of: with one it would be full for ever."""
+    parts.waiting = 1
+    for _ in range(9):
+        loop.turn()
+        parts.now += COMMIT_NS
+    assert parts.said.count("checkpoint") == 2
+    parts.waiting = 1
+    for _ in range(9):
+        loop.turn()
+        parts.now += COMMIT_NS
+    assert parts.said.count("checkpoint") == 4
+
+
+def test_a_life_that_finds_nothing_new_commits_once_where_it_stands(parts: Parts) -> None:
+    """The one before may have died between its two commits."""
+    for position, commits in ((0, 0), (7, 1)):
+        parts.said.clear()
+        inlet = Inlet(parts)
+        inlet.position = position
+        loop = Loop("x", Stage(parts), lambda at, inlet=inlet: inlet, None, parts)  # type: ignore[misc]
+        for _ in range(9):
+            parts.now += COMMIT_NS
+            loop.turn()
+        assert parts.said.count("checkpoint") == commits
+
+
 def test_a_drain_looks_three_times_commits_for_good_and_then_lets_go(loop: Loop, parts: Parts) -> None:
     parts.waiting = 5
     loop.drain()
