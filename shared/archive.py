@@ -13,8 +13,8 @@ from typing import TypeVar
 import msgspec
 import zstandard
 
-from shared import tickfiles
-from shared.events import AggTrade, Feed, Quote, Trade
+from shared import kernels, tickfiles
+from shared.events import AggTrade, Columns, Feed, Quote, Trade
 from shared.files import Disk
 from shared.lines import parse_feed, parse_line
 from shared.paths import feed_dir, raw_dir, symbol_of
@@ -104,10 +104,39 @@ def read_hour(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> tupl
     """Trades and quotes of one symbol's hour with their exact digits, in the order of the files; of an hour whose lines
     are gone, those that the day's ticks hold.
     """
-    lines, problems = _read(disk, raw_dir(venue, symbol, date), hour, parse_line)
+    lines, problems = _read(disk, raw_dir(venue, symbol, date), hour, _each(parse_line))
     if not lines and not problems and hour in tickfiles.hours(disk, venue, symbol, date):
         return tickfiles.read_hour(disk, venue, symbol, date, hour), []
     return lines, problems
+
+
+def read_runs(
+    disk: Disk, venue: str, symbol: str, date: str, hour: int
+) -> tuple[list[Columns | list[Line]], list[Problem]]:
+    """The same as `read_hour`, as far as a bar asks: where the loops are compiled, most of it in columns."""
+    if kernels.library is None:
+        lines, problems = read_hour(disk, venue, symbol, date, hour)
+        return [lines] if lines else [], problems
+    from shared import lineruns  # numpy: who only writes the archive does without
+
+    library, singly = kernels.library, _each(parse_line)
+
+    def read(data: bytes, found: list[Columns | Line]) -> Iterator[tuple[int, str]]:
+        number = 0
+        for run in lineruns.runs(library, symbol, data):
+            if isinstance(run, Columns):
+                found.append(run)
+                number += len(run)
+                continue
+            few: list[Line] = []
+            yield from ((number + at, reason) for at, reason in singly(run, few))
+            found += few
+            number += run.count(b"\n")
+
+    found, problems = _read(disk, raw_dir(venue, symbol, date), hour, read)
+    if not found and not problems and hour in tickfiles.hours(disk, venue, symbol, date):
+        found += tickfiles.read_hour(disk, venue, symbol, date, hour)
+    return lineruns.joined(found), problems
 
 
 def read_day(disk: Disk, venue: str, symbol: str, date: str) -> Iterator[tuple[int, list[Line], list[Problem]]]:
@@ -118,17 +147,21 @@ def read_day(disk: Disk, venue: str, symbol: str, date: str) -> Iterator[tuple[i
 
 def read_feed(disk: Disk, venue: str, date: str, hour: int | None = None) -> tuple[list[Feed], list[Problem]]:
     """What happened to a venue's feed on a day, or in one hour of it."""
-    return _read(disk, feed_dir(venue, date), hour, parse_feed)
+    return _read(disk, feed_dir(venue, date), hour, _each(parse_feed))
 
 
-def _read(disk: Disk, folder: str, hour: int | None, parse: Callable[[bytes], T]) -> tuple[list[T], list[Problem]]:
+Reader = Callable[[bytes, list[T]], Iterator[tuple[int, str]]]
+"""Appends what lines say to a list; gives number and reason of those that cannot be read."""
+
+
+def _read(disk: Disk, folder: str, hour: int | None, read: Reader[T]) -> tuple[list[T], list[Problem]]:
     for look in range(_LOOKS):
         seen = parts(disk, folder, hour)
         events: list[T] = []
         problems: list[Problem] = []
         try:
             for part in seen:
-                _read_part(disk, f"{folder}/{part.name}", part.is_open, parse, events, problems)
+                _read_part(disk, f"{folder}/{part.name}", part.is_open, read, events, problems)
         except FileNotFoundError:
             if look < _LOOKS - 1:
                 continue
@@ -140,21 +173,29 @@ def _read(disk: Disk, folder: str, hour: int | None, parse: Callable[[bytes], T]
     return events, problems
 
 
-def _read_part(
-    disk: Disk, path: str, is_open: bool, parse: Callable[[bytes], T], events: list[T], problems: list[Problem]
-) -> None:
+def _read_part(disk: Disk, path: str, is_open: bool, read: Reader[T], events: list[T], problems: list[Problem]) -> None:
     data, trouble = content(disk, path)
     if trouble:
         problems.append(Problem(path, 0, trouble))
-    lines = data.split(b"\n")
-    torn = lines.pop()
-    if torn and not is_open:
-        lines.append(torn)
-    for number, line in enumerate(lines, 1):
-        try:
-            events.append(parse(line))
-        except (ValueError, RecursionError) as error:
-            problems.append(Problem(path, number, _reason(line, error)))
+    if is_open:
+        data = data[: data.rfind(b"\n") + 1]  # behind it is a torn line
+    problems += [Problem(path, number, reason) for number, reason in read(data, events)]
+
+
+def _each(parse: Callable[[bytes], T]) -> Reader[T]:
+    """One line after the other."""
+
+    def read(data: bytes, found: list[T]) -> Iterator[tuple[int, str]]:
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(parse(line))
+            except (ValueError, RecursionError) as error:
+                yield number, _reason(line, error)
+
+    return read
 
 
 def _reason(line: bytes, error: Exception) -> str:

@@ -309,3 +309,131 @@ EXPORT void lake_lines(const struct lines *given, int64_t count, const int64_t *
         ends[at] = out - begin;
     }
 }
+
+/* --- from lines of the archive to columns ---------------------------------------------------------------------- */
+
+/* How the lines of a symbol look. Here WHOLE is a count, MONEY has at most eight digits after its point, TIME is a count
+   or null, SIDE is buy or sell, WORD any word of small letters.  */
+struct forms {
+    int64_t count;
+    const uint8_t *text;
+    const struct piece *forms[4];
+    const uint8_t *quotes;    /* of each form whether it is that of a quote */
+};
+
+/* As many rows of each column as there may be lines, and one more. */
+struct found {
+    uint8_t *kinds;
+    int64_t *columns[COLUMNS];
+};
+
+/* A whole number below 2**63 as JSON writes it. */
+static inline int64_t natural(struct place *place)
+{
+    const uint8_t *at = place->at, *end = place->end, *begin = at;
+    uint64_t number = 0;
+    while (end - at >= 8 && at - begin <= 8 && are_digits(word_at(at))) {
+        number = number * 100000000 + (uint64_t)eight_digits(word_at(at));
+        at += 8;
+    }
+    while (at < end && (uint8_t)(*at - '0') < 10 && at - begin < 20)
+        number = number * 10 + (uint64_t)(*at++ - '0');
+    if (at == begin || at - begin > 19 || (*begin == '0' && at - begin > 1) || number > INT64_MAX)
+        at = 0;
+    place->at = at;
+    return (int64_t)number;
+}
+
+static inline int64_t natural_or_null(struct place *place)
+{
+    if (place->end - place->at < 4 || memcmp(place->at, "null", 4))
+        return natural(place);
+    place->at += 4;
+    return 0;
+}
+
+/* A number with one to eight digits after its point and at most ten before it, in units of 10**-8. */
+static inline int64_t up_to_eight_digits(struct place *place)
+{
+    int64_t units = whole(place, 10);
+    const uint8_t *at = place->at, *end = place->end;
+    int left = 8;
+    place->at = 0;
+    if (!at || end - at < 2 || *at++ != '.')
+        return 0;
+    if (end - at >= 8 && are_digits(word_at(at))) {  /* as the venue writes them */
+        units = units * 100000000 + eight_digits(word_at(at));
+        at += 8;
+        left = 0;
+    }
+    for (; left && at < end && (uint8_t)(*at - '0') < 10; left--)
+        units = units * 10 + (*at++ - '0');
+    if (left < 8)  /* behind more digits no form goes on */
+        place->at = at;
+    for (; left; left--)
+        units *= 10;
+    return units;
+}
+
+static inline int side_at(struct place *place)
+{
+    int64_t left = place->end - place->at;
+    if (left >= 3 && !memcmp(place->at, "buy", 3)) {
+        place->at += 3;
+        return BUY;
+    }
+    place->at = left >= 4 && !memcmp(place->at, "sell", 4) ? place->at + 4 : 0;
+    return SELL;
+}
+
+static inline int is_like(const struct forms *forms, int64_t form, struct place place, const struct found *found,
+                          int64_t row, int64_t rank)
+{
+    found->kinds[row] = QUOTE;
+    for (const struct piece *piece = forms->forms[form]; place.at; piece++) {
+        int64_t *into = &found->columns[piece->column][piece->column >= ASK ? rank : row];
+        if (!stands(&place, forms->text + piece->at, piece->size))
+            return 0;
+        switch (piece->follows) {
+        case WHOLE: *into = natural(&place); break;
+        case TIME: *into = natural_or_null(&place); break;
+        case MONEY: *into = up_to_eight_digits(&place); break;
+        case SIDE: found->kinds[row] = side_at(&place); break;
+        case WORD:
+            while (place.at < place.end && (uint8_t)(*place.at - 'a') < 26)
+                place.at++;
+            break;
+        default: return place.at == place.end;
+        }
+    }
+    return 0;
+}
+
+/* The lines at the start of `data`, at most `most`, up to the first that is not plain: how many, where they end, and how
+   many of them are quotes.  */
+EXPORT int64_t lake_parse(const struct forms *given, const uint8_t *data, int64_t size, int64_t most,
+                          const struct found *into, int64_t *ended, int64_t *quoted)
+{
+    const struct forms forms = *given;
+    const struct found found = *into;
+    const uint8_t *at = data, *end = data + size;
+    int64_t rows = 0, quotes = 0;
+    while (rows < most && at < end) {
+        const uint8_t *newline = memchr(at, '\n', end - at);
+        struct place line = {at, newline};
+        int64_t form = 0;
+        if (!newline)
+            break;
+        while (form < forms.count
+               && !is_like(&forms, form, line, &found, rows, forms.quotes[form] ? quotes : rows - quotes))
+            form++;
+        if (form == forms.count)
+            break;
+        quotes += forms.quotes[form];
+        rows++;
+        at = newline + 1;
+    }
+    *ended = at - data;
+    *quoted = quotes;
+    return rows;
+}

@@ -29,6 +29,7 @@ _CALLS: Final = {
     "lake_cut": (_Int, (ctypes.c_char_p, _Int, _Int, _Pointer, _Pointer)),
     "lake_read": (None, (_Pointer, ctypes.c_char_p, _Int, _Pointer, _Pointer, _Pointer, _Int)),
     "lake_lines": (None, (_Pointer, _Int, _Pointer, _Pointer, _Pointer)),
+    "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
 }
 
 
@@ -146,6 +147,18 @@ class Lines(ctypes.Structure):
         ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)),
         ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer), ("pieces", _Pointer * 3),
     )  # fmt: skip
+
+
+class LineForms(ctypes.Structure):
+    """How the lines look that `lake_parse` reads. See `kernels.c`."""
+
+    _fields_ = (("count", _Int), ("text", _Pointer), ("forms", _Pointer * 4), ("quotes", ctypes.c_char_p))
+
+
+class Found(ctypes.Structure):
+    """Where it leaves what it finds."""
+
+    _fields_ = (("kinds", _Pointer), ("columns", _Pointer * len(COLUMNS)))
 
 
 def pointers(addresses: Sequence[int]) -> Any:

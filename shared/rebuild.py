@@ -8,20 +8,22 @@ and what completes it from after (ids that came late or interleave) from the hou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import msgspec
 
 from shared import archive, paths, staging
 from shared.bars import ENDS_QUOTES, Bars, bars_hash
-from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
+from shared.events import AggTrade, Bar, Columns, Event, Feed, Quote, Trade
 from shared.files import Disk
 
 LOOK_BACK = 48
 """Hours before the first one that are searched for the quote that stood and the last trade."""
 Hour = int
 """A whole hour since the epoch."""
+Runs = list[Columns | Sequence[Event]]
+"""Events in their order, columns among them."""
 
 
 class Rebuild:
@@ -32,7 +34,7 @@ class Rebuild:
         self._venue = venue
         self._symbol = symbol
         self._use_agg = use_agg
-        self._ahead: dict[Hour, list[Event]] = {}
+        self._ahead: dict[Hour, Runs] = {}
         self.problems: list[archive.Problem] = []
         """What could not be read, on the way."""
 
@@ -69,56 +71,70 @@ class Rebuild:
 
     # --- the archive ---
 
-    def _read_ahead(self, hour: Hour) -> list[Event]:
+    def _read_ahead(self, hour: Hour) -> Runs:
         self._ahead[hour] = self._read(hour)
         return self._ahead[hour]
 
-    def _read(self, hour: Hour) -> list[Event]:
+    def _read(self, hour: Hour) -> Runs:
         """Trades, quotes and what happened to the feed, of one hour."""
         if hour in self._ahead:
             return self._ahead.pop(hour)
         ts = hour * paths.HOUR
         date, of_day = paths.date_of(ts), paths.hour_of(ts)
-        lines, problems = archive.read_hour(self._disk, self._venue, self._symbol, date, of_day)
+        lines, problems = archive.read_runs(self._disk, self._venue, self._symbol, date, of_day)
         feed, more = archive.read_feed(self._disk, self._venue, date, of_day)
         self.problems += problems
         self.problems += more
-        ours = [event for event in feed if not event.symbols or self._symbol in event.symbols]
-        return [*lines, *ours]
+        ours: list[Event] = [event for event in feed if not event.symbols or self._symbol in event.symbols]
+        return [*lines, ours] if ours else [*lines]
 
-    def _before(self, first: Hour) -> Iterator[tuple[Hour, list[Event]]]:
+    def _before(self, first: Hour) -> Iterator[tuple[Hour, Runs]]:
         """The hours before `first`, as many as are needed, in the order of time."""
-        found: list[tuple[Hour, list[Event]]] = []
+        found: list[tuple[Hour, Runs]] = []
         has_trade = has_quote = False
         for hour in range(first - 1, first - 1 - LOOK_BACK, -1):
-            events = self._read(hour)
-            if events:
-                found.append((hour, events))
-            has_trade = has_trade or any(isinstance(event, (Trade, AggTrade)) for event in events)
+            runs = self._read(hour)
+            if runs:
+                found.append((hour, runs))
+            kinds = _kinds(runs)
+            has_trade = has_trade or Trade in kinds or AggTrade in kinds
             # After a cut nothing stands, whatever came before it.
-            has_quote = has_quote or any(isinstance(event, Quote) or _is_cut(event) for event in events)
+            has_quote = has_quote or Quote in kinds or any(map(_is_cut, _single(runs)))
             if has_trade and has_quote:
                 break
         return reversed(found)
 
-    def _chosen(self, before: list[tuple[Hour, list[Event]]], want: set[Hour]) -> bool:
+    def _chosen(self, before: list[tuple[Hour, Runs]], want: set[Hour]) -> bool:
         if self._use_agg is not None:
             return self._use_agg
-        for events in chain((events for _, events in before), map(self._read_ahead, sorted(want))):
-            kinds = {type(event) for event in events}
+        for runs in chain((runs for _, runs in before), map(self._read_ahead, sorted(want))):
+            kinds = _kinds(runs)
             if Trade in kinds or AggTrade in kinds:
                 return Trade not in kinds
         return False
 
-    def _play(self, bars: Bars, hour: Hour, events: list[Event]) -> list[Bar]:
+    def _play(self, bars: Bars, hour: Hour, runs: Runs) -> list[Bar]:
         """One hour's events, raw trades before the aggregates that heal them: the archive's files are not in the order
         in which things came."""
-        aggregates = [event for event in events if isinstance(event, AggTrade)]
-        aggregates.sort(key=_by_id)
-        bars.take(event for event in events if not isinstance(event, AggTrade))
+        aggregates = sorted((event for event in _single(runs) if isinstance(event, AggTrade)), key=_by_id)
+        for run in runs:
+            bars.take(run if isinstance(run, Columns) else (e for e in run if not isinstance(e, AggTrade)))
         bars.take(aggregates)
         given = bars.advance((hour + 1) * paths.HOUR)
         return given[1] if given else []
+
+
+def _single(runs: Runs) -> Iterator[Event]:
+    """Those that do not stand in columns."""
+    return chain.from_iterable(run for run in runs if not isinstance(run, Columns))
+
+
+def _kinds(runs: Runs) -> set[type]:
+    """The kinds of events among them."""
+    columns = [run for run in runs if isinstance(run, Columns)]
+    kinds: set[type] = set(map(type, _single(runs)))
+    kinds |= {Trade} if any(one.ts_sent for one in columns) else set()
+    return kinds | ({Quote} if any(one.ask for one in columns) else set())
 
 
 def _taken(made: dict[int, Bar], before: int | None) -> Iterator[Bar]:

@@ -27,6 +27,7 @@ LEVELS = [
         "klines",
         "lifecycle",
         "linecolumns",
+        "lineruns",
         "lines",
         "numbers",
         "paths",

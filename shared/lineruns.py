@@ -1,0 +1,156 @@
+"""Lines of the archive by the thousand: from the bytes of a file to columns, as far as a bar asks.
+
+The counterpart of `linecolumns`, where the loops are compiled. A line that is like `lines.line` writes a trade or a
+quote becomes a row; any other, by a single byte, is left to `lines.parse_line`, in its place in the order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby, pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import kernels
+from shared.events import QUOTE, AggTrade, Columns, Quote, Trade
+from shared.kernels import MONEY, NOTHING, SIDE, TIME, WHOLE, WORD
+from shared.lines import line
+
+Array = NDArray[Any]
+Line = Trade | AggTrade | Quote
+
+DIGITS: Final = 8
+"""Digits after the point of what is read in columns; a number with more is read singly."""
+SHORT: Final = 24
+"""Fewer lines than these, between others, are read faster singly."""
+MOST_CUTS: Final = 100
+"""So often at most an hour is cut where trade ids are missing: bars take unbroken runs as wholes."""
+_MARKS: Final = {
+    "70000000000000001": (WHOLE, "ts"),
+    "70000000000000002": (WHOLE, "ts_recv"),
+    "70000000000000003": (TIME, "ts_sent"),
+    "70000000000000004": (WHOLE, "ids"),
+    "7000.1": (MONEY, "price"),
+    "7000.2": (MONEY, "qty"),
+    "7000.3": (MONEY, "ask"),
+    "7000.4": (MONEY, "ask_qty"),
+    "the side": (SIDE, ""),
+    "the source": (WORD, ""),
+}
+_MARKED: Final = re.compile("(" + "|".join(map(re.escape, _MARKS)) + ")")
+_TS, _RECV, _SENT, _ID = (int(mark) for mark in list(_MARKS)[:4])
+
+
+def _form(event: Trade | Quote) -> kernels.Form:
+    """What stands in the lines that are like that of an event made of marks."""
+    texts = _MARKED.split(line(event).removesuffix("\n"))
+    follows = [*(_MARKS[mark] for mark in texts[1::2]), (NOTHING, "")]
+    return [(text.encode(), *what) for text, what in zip(texts[::2], follows, strict=True)]
+
+
+class _Forms:
+    """How the lines of a symbol look, for the loop to read: trades and quotes as they come, then those of futures."""
+
+    def __init__(self, symbol: str) -> None:
+        trade = Trade(symbol, _TS, _TS, _SENT, _RECV, "7000.1", "7000.2", "the side", _ID, "the source")
+        quote = Quote(symbol, _TS, None, None, _RECV, "7000.1", "7000.2", "7000.3", "7000.4", _ID)
+        futures = msgspec.structs.replace(trade, trade_type="MARKET")
+        matched = Quote(symbol, _TS, _TS, _SENT, _RECV, "7000.1", "7000.2", "7000.3", "7000.4", _ID)
+        events: list[Trade | Quote] = [trade, quote, futures, matched]
+        self._forms = kernels.Forms([_form(event) for event in events])
+        self._all = kernels.LineForms(
+            len(events), self._forms.text_at, kernels.pointers([self._forms.piece_at(at) for at in range(len(events))]),
+            bytes(isinstance(event, Quote) for event in events),
+        )  # fmt: skip
+        self.at = ctypes.addressof(self._all)
+
+
+_forms = lru_cache(64)(_Forms)
+
+
+class _Found:
+    """Memory for the rows of so many lines."""
+
+    def __init__(self, most: int) -> None:
+        self._kinds = np.empty(most, np.uint8)
+        self._columns = {name: np.empty(most, np.int64) for name in kernels.COLUMNS}
+        places = [column.ctypes.data for column in self._columns.values()]
+        self._all = kernels.Found(self._kinds.ctypes.data, kernels.pointers(places))
+        self.at = ctypes.addressof(self._all)
+
+    def columns(self, symbol: str, rows: int, quotes: int) -> Columns:
+        partial = {"ask": quotes, "ask_qty": quotes, "ts_sent": rows - quotes}
+        whole = {name: column[: partial.get(name, rows)].tobytes() for name, column in self._columns.items()}
+        return Columns([symbol], DIGITS, self._kinds[:rows].tobytes(), bytes(2 * rows), **whole)
+
+
+def runs(library: ctypes.CDLL, symbol: str, data: bytes) -> Iterator[Columns | bytes]:
+    """All lines, in their order: plain ones as columns, others as their bytes, which end with a line."""
+    most, size, at = data.count(b"\n"), len(data), 0
+    forms, found, begin = _forms(symbol), _Found(most), kernels.address(data)
+    ended, quotes = ctypes.c_int64(), ctypes.c_int64()
+    singly = 0
+    """Where the lines begin that are left to others."""
+    while at < size:
+        rows = library.lake_parse(
+            forms.at, begin + at, size - at, most, found.at, ctypes.byref(ended), ctypes.byref(quotes)
+        )
+        end = at + ended.value
+        if rows >= SHORT or ended.value == size:
+            if singly < at:
+                yield data[singly:at]
+            yield found.columns(symbol, rows, quotes.value)
+            singly = end
+        at = data.find(b"\n", end) + 1 or size
+    if singly < size:
+        yield data[singly:]
+
+
+# --- rows of several files ---
+
+
+def joined(found: Iterable[Columns | Line]) -> list[Columns | list[Line]]:
+    """The same events: columns that follow each other are one, but cut where trade ids are missing."""
+    made: list[Columns | list[Line]] = []
+    for is_columns, some in groupby(found, lambda one: isinstance(one, Columns)):
+        if is_columns:
+            made += _cut(_one([one for one in some if isinstance(one, Columns)]))
+        else:
+            made.append([one for one in some if not isinstance(one, Columns)])
+    return made
+
+
+_COLUMNS: Final = ("kinds", "symbol", *kernels.COLUMNS)
+
+
+def _one(columns: Sequence[Columns]) -> Columns:
+    """Of one symbol, behind each other."""
+    if len(columns) == 1:
+        return columns[0]
+    whole = {name: b"".join([getattr(one, name) for one in columns]) for name in _COLUMNS}
+    return Columns(columns[0].symbols, DIGITS, **whole)
+
+
+def _cut(columns: Columns) -> list[Columns]:
+    trades = np.flatnonzero(np.frombuffer(columns.kinds, np.uint8) != QUOTE)
+    ids = np.frombuffer(columns.ids, np.int64)[trades]
+    breaks = trades[1:][np.diff(ids) != 1].tolist()
+    if not 0 < len(breaks) <= MOST_CUTS:
+        return [columns]
+    ranks = np.searchsorted(trades, breaks).tolist()  # trades before each
+    bounds = pairwise([(0, 0), *zip(breaks, ranks, strict=True), (len(columns), len(trades))])
+    return [_part(columns, *begin, *end) for begin, end in bounds]
+
+
+def _part(columns: Columns, begin: int, trades: int, end: int, more: int) -> Columns:
+    """The rows `begin` to `end`, of which the trades are `trades` to `more`."""
+    quotes = slice(8 * (begin - trades), 8 * (end - more))
+    partial = {"ask": quotes, "ask_qty": quotes, "ts_sent": slice(8 * trades, 8 * more)}
+    whole = {name: getattr(columns, name)[partial.get(name, slice(8 * begin, 8 * end))] for name in kernels.COLUMNS}
+    return Columns(columns.symbols, DIGITS, columns.kinds[begin:end], columns.symbol[2 * begin : 2 * end], **whole)

@@ -1,0 +1,128 @@
+"""Lines that are read in columns are the lines they were: the same bars, the same problems, in the same order."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from shared import archive, compiled, kernels, lineruns, paths
+from shared.events import AggTrade, Columns, Quote, Trade
+from shared.files import Files
+from shared.lines import line, parse_line
+from shared.numbers import units
+from shared.rebuild import Rebuild
+from tests.fixtures import odd_lines
+from tests.fixtures.odd_lines import SYMBOL
+from tests.fixtures.small_lake import NOON, VENUE, Market
+
+DATE = paths.date_of(NOON)
+Fields = tuple[object, ...]
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
+    """The compiled loops."""
+    monkeypatch.setattr(kernels, "library", None)
+    if compiled.build() is None:
+        pytest.skip("there is no C compiler here")
+    assert compiled.load() and kernels.library is not None
+    return kernels.library
+
+
+def as_bars_ask(event: Trade | AggTrade | Quote) -> Fields:
+    if isinstance(event, Trade):
+        return event.symbol, event.ts, event.trade_id, units(event.price), units(event.qty), event.side
+    assert isinstance(event, Quote)
+    sizes = units(event.bid_qty), units(event.ask_qty)
+    return event.symbol, event.ts, event.update_id, units(event.bid), units(event.ask), sizes
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_row_says_what_its_line_says_and_every_other_line_is_left_as_it_is(
+    library: ctypes.CDLL, seed: int
+) -> None:
+    for name, data in odd_lines.files(seed).items():
+        if name.endswith(".zst"):
+            data = archive.unpack(data)[0]
+        at = 0
+        for run in lineruns.runs(library, SYMBOL, data):
+            if isinstance(run, bytes):
+                assert run and data[at:].startswith(run)
+                at += len(run)
+                continue
+            end = at
+            for event in run:
+                end = data.index(b"\n", at) + 1
+                assert as_bars_ask(event) == as_bars_ask(parse_line(data[at:end]))
+                at = end
+        assert at == len(data)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bars_and_problems_are_those_of_single_lines(
+    library: ctypes.CDLL, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Files(tmp_path)
+    odd_lines.write(disk, seed)
+    in_columns = Rebuild(disk, VENUE, SYMBOL)
+    bars = in_columns.day(DATE)
+    monkeypatch.setattr(kernels, "library", None)
+    singly = Rebuild(disk, VENUE, SYMBOL)
+    assert bars == singly.day(DATE)
+    assert in_columns.problems == singly.problems
+
+
+def test_the_plain_lines_of_spot_and_futures_are_all_read_in_columns(library: ctypes.CDLL) -> None:
+    events = Market().events(NOON, 40)
+    for event in events[1::3]:
+        if isinstance(event, Trade):
+            event.trade_type, event.source = "MARKET", "archive"
+        else:
+            event.ts_event, event.ts_sent = event.ts, event.ts + 1
+    (run,) = lineruns.runs(library, SYMBOL, "".join(map(line, events)).encode())
+    assert isinstance(run, Columns) and len(run) == len(events)
+
+
+def test_few_lines_between_others_are_left_to_be_read_singly(library: ctypes.CDLL) -> None:
+    texts = [line(event).encode() for event in Market().events(NOON, 40)]
+    few, many = b"".join(texts[:10]), b"".join(texts[10:])
+    kinds = [type(run) for run in lineruns.runs(library, SYMBOL, few + b"{}\n" + many + b"{}\n" + few)]
+    assert kinds == [bytes, Columns, bytes]
+
+
+def test_columns_are_cut_where_trade_ids_are_missing_and_joined_where_they_go_on(library: ctypes.CDLL) -> None:
+    events = Market().events(NOON, 60)
+    lost = next(at for at in range(90, 200) if isinstance(events[at], Trade))
+    texts = [line(event).encode() for event in (*events[:lost], *events[lost + 1 :])]
+    files = b"".join(texts[:50]), b"".join(texts[50:])
+    first, second = lineruns.joined(run for data in files for run in lineruns.runs(library, SYMBOL, data))  # type: ignore[misc]
+    assert isinstance(first, Columns) and isinstance(second, Columns)
+    assert [as_bars_ask(event) for event in (*first, *second)] == [as_bars_ask(parse_line(text)) for text in texts]
+    ids = [event.trade_id for event in second if isinstance(event, Trade)]
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+def test_what_stands_beyond_the_end_of_the_data_is_never_asked(library: ctypes.CDLL) -> None:
+    """However much of two lines is given: a line counts when its end is within, whatever the memory behind holds."""
+    texts = [line(event).encode() for event in Market().events(NOON, 1, trades=1, quotes=1)]
+    data = b"".join(texts) * 2
+    forms, found = lineruns._forms(SYMBOL), lineruns._Found(4)
+    ended, quotes = ctypes.c_int64(), ctypes.c_int64()
+    for size in range(len(data) + 1):
+        rows = library.lake_parse(
+            forms.at, kernels.address(data), size, 4, found.at, ctypes.byref(ended), ctypes.byref(quotes)
+        )
+        assert rows == data.count(b"\n", 0, size)
+        assert ended.value == data.rfind(b"\n", 0, size) + 1
+
+
+def test_no_more_rows_are_written_than_there_is_memory_for(library: ctypes.CDLL) -> None:
+    data = "".join(map(line, Market().events(NOON, 10))).encode()
+    forms, found = lineruns._forms(SYMBOL), lineruns._Found(8)
+    ended, quotes = ctypes.c_int64(), ctypes.c_int64()
+    rows = library.lake_parse(
+        forms.at, kernels.address(data), len(data), 7, found.at, ctypes.byref(ended), ctypes.byref(quotes)
+    )
+    assert rows == 7 and data.count(b"\n", 0, ended.value) == 7
