@@ -27,8 +27,8 @@ Ints = NDArray[np.int64]
 Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
-MOST: Final = 4096
-"""Events in one record."""
+MOST: Final = 8192
+"""Events in one record at most."""
 
 
 class Bulk:
@@ -147,10 +147,11 @@ class Bulk:
         return np.array([is_new(one) and not (self._replay and is_old(one)) for one in ids.tolist()], np.bool_)
 
     def _give(self, rows: Rows, places: Places, ts: Ints, recv: Ints) -> None:
-        for at in range(0, len(places), MOST):
-            some = places[at : at + MOST]
-            stamps = ts[at : at + MOST]
-            columns = _columns_of(rows, some, stamps, recv[at : at + MOST], self._reader)
+        size = -(-len(places) // -(-len(places) // MOST)) if len(places) else 1  # records of about one size
+        for at in range(0, len(places), size):
+            some = places[at : at + size]
+            stamps = ts[at : at + size]
+            columns = _columns_of(rows, some, stamps, recv[at : at + size], self._reader)
             self._intake.recorder.add_columns(columns, int(stamps.max()))
 
 
