@@ -18,6 +18,7 @@ from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import AggTrade, Batch, Columns, Event, Feed, Quote, Trade
 from shared.ids import Ids
+from shared.kernels import crc32
 from shared.lines import line
 from shared.quarantine import set_aside
 from shared.runner import Context, main
@@ -299,7 +300,7 @@ class Archiver:
         finally:
             appender.close()
         entry.size = appender.size
-        entry.crc = None if entry.crc is None else zlib.crc32(data, entry.crc)
+        entry.crc = None if entry.crc is None else crc32(data, entry.crc)
         entry.unsynced = not durably
         self.counters["bytes_written"] += len(data)
         entry.lines.clear()

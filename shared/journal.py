@@ -12,13 +12,13 @@ is alone (the stage's lock); readers need no lock: a record that is not whole ye
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from shared import checkpoint
 from shared.events import Batch, State, decode, encode
 from shared.files import Appender, Disk
+from shared.kernels import crc32
 from shared.quarantine import keep
 
 HEADER = struct.Struct("<IIQI")
@@ -40,7 +40,7 @@ def pack(record: Batch | State, first: int, count: int) -> bytes:
     payload = encode(record)
     if len(payload) > MAX_RECORD:
         raise ValueError(f"a record of {len(payload)} bytes; at most {MAX_RECORD} are allowed")
-    crc = zlib.crc32(payload, zlib.crc32(_COVERED.pack(first, count)))
+    crc = crc32(payload, crc32(_COVERED.pack(first, count)))
     return HEADER.pack(len(payload), crc, first, count) + payload
 
 
@@ -55,16 +55,16 @@ def unpack(data: bytes) -> Batch:
 
 def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
     """Whole, sound records at the start of `data`: (first, count, payload, offset behind it)."""
-    view, offset, end = memoryview(data), 0, len(data)
+    offset, end = 0, len(data)
     while offset + HEADER.size <= end:
-        length, crc, first, count = HEADER.unpack_from(view, offset)
+        length, crc, first, count = HEADER.unpack_from(data, offset)
         start, behind = offset + HEADER.size, offset + HEADER.size + length
         if length > MAX_RECORD or behind > end:
             return
-        payload = view[start:behind]
-        if zlib.crc32(payload, zlib.crc32(_COVERED.pack(first, count))) != crc:
+        payload = data[start:behind]
+        if crc32(payload, crc32(_COVERED.pack(first, count))) != crc:
             return
-        yield first, count, bytes(payload), behind
+        yield first, count, payload, behind
         offset = behind
 
 

@@ -51,6 +51,68 @@ EXPORT int64_t lake_cut(const uint8_t *data, int64_t size, int64_t most, int64_t
     return count;
 }
 
+/* --- checksums ------------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define FOLDS __attribute__((target("pclmul,sse4.1")))
+
+EXPORT int lake_folds(void)
+{
+    return __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+}
+
+FOLDS static inline __m128i load(const uint8_t *at)
+{
+    return _mm_loadu_si128((const __m128i *)at);
+}
+
+/* `part` moved on to where `next` is. */
+FOLDS static inline __m128i fold(__m128i part, __m128i by, __m128i next)
+{
+    __m128i low = _mm_clmulepi64_si128(part, by, 0x00), high = _mm_clmulepi64_si128(part, by, 0x11);
+    return _mm_xor_si128(_mm_xor_si128(low, high), next);
+}
+
+/* The CRC-32 of zlib, of whole sixteens of bytes, at least four of them. Numbers and way: V. Gopal and others, "Fast CRC
+   Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel, 2009.  */
+FOLDS EXPORT uint32_t lake_crc(uint32_t before, const uint8_t *data, int64_t size)
+{
+    const __m128i by_64 = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4);
+    const __m128i by_16 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
+    const __m128i by_8 = _mm_set_epi64x(0, 0x0163cd6124), barrett = _mm_set_epi64x(0x01f7011641, 0x01db710641);
+    const __m128i even = _mm_setr_epi32(-1, 0, -1, 0);
+    __m128i part[4];
+    for (int at = 0; at < 4; at++)
+        part[at] = load(data + 16 * at);
+    part[0] = _mm_xor_si128(part[0], _mm_cvtsi32_si128((int)~before));
+    for (data += 64, size -= 64; size >= 64; data += 64, size -= 64)
+        for (int at = 0; at < 4; at++)
+            part[at] = fold(part[at], by_64, load(data + 16 * at));
+    __m128i all = part[0];
+    for (int at = 1; at < 4; at++)
+        all = fold(all, by_16, part[at]);
+    for (; size >= 16; data += 16, size -= 16)
+        all = fold(all, by_16, load(data));
+    all = _mm_xor_si128(_mm_srli_si128(all, 8), _mm_clmulepi64_si128(all, by_16, 0x10));
+    all = _mm_xor_si128(_mm_srli_si128(all, 4), _mm_clmulepi64_si128(_mm_and_si128(all, even), by_8, 0x00));
+    __m128i over = _mm_clmulepi64_si128(_mm_and_si128(all, even), barrett, 0x10);
+    over = _mm_clmulepi64_si128(_mm_and_si128(over, even), barrett, 0x00);
+    return ~(uint32_t)_mm_extract_epi32(_mm_xor_si128(all, over), 1);
+}
+#else
+EXPORT int lake_folds(void)
+{
+    return 0;
+}
+
+EXPORT uint32_t lake_crc(uint32_t before, const uint8_t *data, int64_t size)
+{
+    (void)data, (void)size;
+    return before;  /* never asked for */
+}
+#endif
+
 /* --- from frames to columns ------------------------------------------------------------------------------------ */
 
 /* The streams of a source, found by what stands in their frames from `name_at` on, up to a quotation mark. */
@@ -436,4 +498,94 @@ EXPORT int64_t lake_parse(const struct forms *given, const uint8_t *data, int64_
     *ended = at - data;
     *quoted = quotes;
     return rows;
+}
+
+/* --- from columns to seconds ----------------------------------------------------------------------------------- */
+
+/* What a second comes to: a row of this many numbers, all 0 where nothing was. Sums of products take two. */
+enum {
+    TRADES, BUYS, FIRST_ID, LAST_ID, OPEN, CLOSE, HIGH, LOW, VOLUME, BUY_VOLUME, PAID, PAID_HIGH, BUY_PAID,
+    BUY_PAID_HIGH, ID_SUM, QUOTES, FIRST_TS, LAST_TS, WEIGHTED, UPDATE, BEST_BID, BEST_BID_QTY, BEST_ASK,
+    BEST_ASK_QTY, FIELDS
+};
+
+static const int64_t NANOSECONDS = 1000000000;
+
+static inline void add_product(int64_t *sum, int64_t one, int64_t other)
+{
+    unsigned __int128 all = (unsigned __int128)(uint64_t)sum[1] << 64 | (uint64_t)sum[0];
+    all += (unsigned __int128)(uint64_t)one * (uint64_t)other;
+    sum[0] = (int64_t)(uint64_t)all;
+    sum[1] = (int64_t)(uint64_t)(all >> 64);
+}
+
+static inline int add_trade(int64_t *second, int is_buy, int64_t id, int64_t price, int64_t qty)
+{
+    if (!second[TRADES]++) {
+        second[FIRST_ID] = id;
+        second[OPEN] = second[HIGH] = second[LOW] = price;
+    }
+    second[LAST_ID] = id;
+    second[CLOSE] = price;
+    if (price > second[HIGH])
+        second[HIGH] = price;
+    if (price < second[LOW])
+        second[LOW] = price;
+    add_product(second + PAID, price, qty);
+    if (is_buy) {
+        second[BUYS]++;
+        second[BUY_VOLUME] += qty;  /* at most the volume */
+        add_product(second + BUY_PAID, price, qty);
+    }
+    return !__builtin_add_overflow(second[VOLUME], qty, second + VOLUME)
+           && !__builtin_add_overflow(second[ID_SUM], id, second + ID_SUM);
+}
+
+static inline int add_quote(int64_t *second, int64_t ts, int64_t id, int64_t bid, int64_t bid_qty, int64_t ask,
+                            int64_t ask_qty)
+{
+    int64_t weighted = 0;
+    if (!second[QUOTES]++)
+        second[FIRST_TS] = ts;
+    else if (__builtin_mul_overflow(second[BEST_ASK] - second[BEST_BID], ts - second[LAST_TS], &weighted))
+        return 0;
+    second[LAST_TS] = ts;
+    second[UPDATE] = id;
+    second[BEST_BID] = bid;
+    second[BEST_BID_QTY] = bid_qty;
+    second[BEST_ASK] = ask;
+    second[BEST_ASK_QTY] = ask_qty;
+    return !__builtin_add_overflow(second[WEIGHTED], weighted, second + WEIGHTED);
+}
+
+/* Rows of one symbol into the `most` seconds from `begin` on (nanoseconds). How many rows were taken: all of them where
+   trades and quotes, each by themselves, are in the order of ids and of time, within these seconds, and no sum is too
+   large. Numbers are not below zero.  */
+EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *const *columns, int64_t begin,
+                            int64_t most, int64_t *seconds)
+{
+    const int64_t *all_ts = columns[TS], *ids = columns[IDS], *price = columns[PRICE], *qty = columns[QTY];
+    const int64_t *ask = columns[ASK], *ask_qty = columns[ASK_QTY];
+    int64_t trade = -1, traded = begin, quote = -1, quoted = begin, quotes = 0, row = 0;
+    for (; row < count; row++) {
+        int64_t ts = all_ts[row], id = ids[row];
+        int is_quote = kinds[row] == QUOTE;
+        if (ts < begin || ts - begin >= most * NANOSECONDS || id <= (is_quote ? quote : trade))
+            break;
+        int64_t number = (ts - begin) / NANOSECONDS, *second = seconds + number * FIELDS;
+        if (is_quote) {
+            if (ts < quoted || !add_quote(second, ts, id, price[row], qty[row], ask[quotes], ask_qty[quotes]))
+                break;
+            quotes++;
+            quoted = ts;
+            quote = id;
+        } else {
+            int64_t at = begin + number * NANOSECONDS;
+            if (at < traded || !add_trade(second, kinds[row] == BUY, id, price[row], qty[row]))
+                break;
+            traded = at;
+            trade = id;
+        }
+    }
+    return row;
 }

@@ -83,7 +83,6 @@ class Supervisor:
         numbers = [signal.Signals[name] for name in _SIGNALS if name in signal.Signals.__members__]
         before = [(number, signal.signal(number, self._signalled)) for number in numbers]
         try:
-            compiled.build()
             self.start()
             while not self.over:
                 self.turn()
@@ -94,6 +93,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def start(self) -> None:
+        compiled.build()
         for stage in self.stages.values():
             stage.start(self._moment.mono)
             stage.look(self._moment.mono)

@@ -15,6 +15,7 @@ from procs.ingest.config import Config
 from procs.ingest.reads import Read
 from procs.ingest.slots import Link
 from procs.ingest.venuetime import BELIEVED, DAY_NS
+from shared import kernels
 from shared.events import AggTrade, Quote, Trade
 from shared.venues import Adapter, Control, Reject
 
@@ -27,8 +28,10 @@ MOST_EARLY: Final = 10_000
 EARLY_NS: Final = 10_000_000_000
 """A connection over which no venue time came for so long, and none over REST, has only this machine's clock."""
 KIND: Final = {Trade: "trade", Quote: "quote", AggTrade: "agg_trade"}
-BUSY: Final = 512
-"""Frames at once from which on columns cost less than single events."""
+BUSY: Final = 64
+"""Frames at once from which on columns cost less than single events …"""
+BUSY_IN_NUMPY: Final = 512
+"""… where the loops are not compiled."""
 
 
 class Intake:
@@ -44,7 +47,7 @@ class Intake:
         self._venue = venue
         self._bulk: Bulk | None = None
         self._is_prepared = False
-        self.busy = BUSY
+        self.busy = BUSY_IN_NUMPY if kernels.library is None else BUSY
         self._stalled_at = self._stalled_until = 0
         self.controls: list[tuple[Link, Control]] = []
         """What the venue said about connections; the core takes it from here."""

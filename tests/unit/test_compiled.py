@@ -7,8 +7,11 @@ import mmap
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,11 +108,9 @@ def test_a_mesh_compiles_them_before_its_first_stage(monkeypatch: pytest.MonkeyP
     done: list[str] = []
     monkeypatch.setattr(compiled, "build", lambda: done.append("compiled"))
     mesh = object.__new__(Supervisor)
-    monkeypatch.setattr(Supervisor, "start", lambda self: done.append("started"))
-    monkeypatch.setattr(Supervisor, "over", True)
-    monkeypatch.setattr(Supervisor, "close", lambda self: None)
-    monkeypatch.setattr(Supervisor, "exit_code", 0)
-    assert mesh.run() == 0
+    stage = SimpleNamespace(start=lambda _: done.append("started"), look=lambda _: None)
+    vars(mesh).update(stages={"spot": stage}, _moment=SimpleNamespace(mono=1))
+    mesh.start()
     assert done == ["compiled", "started"]
 
 
@@ -139,6 +140,16 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for level in ("info", "warning"):
         monkeypatch.setattr(logger, level, found.append)
     return found
+
+
+def test_checksums_are_those_of_zlib(compiler: None) -> None:
+    assert compiled.build() and compiled.load()
+    data = Random(7).randbytes(20_000)
+    for size in (0, 1, 4095, 4096, 4097, 4111, 4112, 5000, 8191, 16_384, 19_999):
+        for before in (0, 1, 0x1234ABCD, 0xFFFFFFFF):
+            for begin in (0, 1):
+                part = data[begin : begin + size]
+                assert kernels.crc32(part, before) == zlib.crc32(part, before), (size, before, begin)
 
 
 # --- bounds ---
