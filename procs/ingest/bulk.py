@@ -141,7 +141,7 @@ class Bulk:
 
     def _take_quotes(self, book: Book, ids: Ints, ts: Ints, is_unusual: bool, mono: int) -> Flags | bool:
         book.quoted = mono
-        if not is_unusual and book.take_quotes(ids.tolist()):
+        if not is_unusual and book.take_quotes(ids):
             return True
         is_new, is_old = book.is_new_quote, book.is_old_quote
         return np.array([is_new(one) and not (self._replay and is_old(one)) for one in ids.tolist()], np.bool_)

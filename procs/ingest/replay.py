@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from procs.ingest.symbols import Book
 from shared.events import QUOTE, Batch, Columns, Feed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KnownBook = Callable[[str], Book]
 """The book of a symbol, also of one that is recorded no more."""
@@ -24,7 +28,7 @@ def replay(batch: Batch, known: KnownBook) -> None:
 
 
 def _columns(columns: Columns, known: KnownBook) -> None:
-    import numpy as np  # whose journal holds columns has it loaded in a moment anyway
+    import numpy as np
 
     kinds, places = np.frombuffer(columns.kinds, np.uint8), np.frombuffer(columns.symbol, np.uint16)
     ids, ts = np.frombuffer(columns.ids, np.int64), np.frombuffer(columns.ts, np.int64)
@@ -33,7 +37,7 @@ def _columns(columns: Columns, known: KnownBook) -> None:
         book, is_its = known(columns.symbols[place]), places == place
         is_trade = is_its & ~is_quote
         _trades(book, ids[is_trade].tolist(), ts[is_trade].tolist())
-        _quotes(book, ids[is_its & is_quote].tolist())
+        _quotes(book, ids[is_its & is_quote])
 
 
 def _trades(book: Book, ids: list[int], ts: list[int]) -> None:
@@ -46,9 +50,8 @@ def _trades(book: Book, ids: list[int], ts: list[int]) -> None:
         book.trades.take(one, when)
 
 
-def _quotes(book: Book, ids: list[int]) -> None:
-    is_rising = all(one < other for one, other in pairwise(ids))
-    if not ids or (is_rising and book.take_quotes(ids)):
+def _quotes(book: Book, ids: NDArray[np.int64]) -> None:
+    if not len(ids) or (bool((ids[1:] > ids[:-1]).all()) and book.take_quotes(ids)):
         return
-    for one in ids:
+    for one in ids.tolist():
         book.is_new_quote(one)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from procs.ingest.gaps import Tracker
 from shared.events import AggTrade, Event, Feed, Quote, Trade
 from shared.ids import Ids
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 RECENT: Final = 512
 """Update ids remembered are between this many and twice as many; more while two connections bring the same."""
 KEPT: Final = 64
-"""Of those, so many stand in the journal's state."""
+"""Of those, so many stand in the journal's state, and so many of each column."""
 
 
 class Book:
@@ -55,17 +59,15 @@ class Book:
             self._old, self._young = young, set()
         return True
 
-    def take_quotes(self, update_ids: list[int]) -> bool:
+    def take_quotes(self, update_ids: NDArray[np.int64]) -> bool:
         """Takes rising update ids that are all beyond those known; False, having done nothing, where they are not."""
         if not self._span or update_ids[0] <= max(self._span[1], self._played.highest or 0):
             return False
-        self._span[1] = update_ids[-1]
-        if self._is_doubled():
-            # The other connection may be behind by any number: nothing is forgotten until one of them has ended.
-            self._young.update(update_ids)
-            return True
-        self._young.update(update_ids[-RECENT:])
-        if len(self._young) >= RECENT:
+        self._span[1] = int(update_ids[-1])
+        is_doubled = self._is_doubled()
+        # The other connection may be behind by any number: nothing is forgotten until one of them has ended.
+        self._young.update((update_ids if is_doubled else update_ids[-KEPT:]).tolist())
+        if len(self._young) >= RECENT and not is_doubled:
             self._old, self._young = self._young, set()
         return True
 
@@ -125,7 +127,8 @@ class Book:
             if tracker is not None and (event.kind == "unhealable" or is_left):
                 tracker.gone.add_range(first, last)
             elif tracker is not None and event.kind == "gap":
-                tracker.reopen(first, last, event.detail.get("from_ts", 0), event.detail.get("to_ts", 0))
+                again = tracker.lose if "reason" in event.detail else tracker.reopen
+                again(first, last, event.detail.get("from_ts", 0), event.detail.get("to_ts", 0))
             elif tracker is not None and event.kind == "healed":
                 tracker.closed(first, last)
 
