@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RECENT: Final = 512
 """Update ids remembered are between this many and twice as many; more while two connections bring the same."""
 KEPT: Final = 64
-"""Of those, so many stand in the journal's state, and so many of each column."""
+"""Of those, so many stand in the journal's state."""
 
 
 class Book:
@@ -66,7 +66,7 @@ class Book:
         self._span[1] = int(update_ids[-1])
         is_doubled = self._is_doubled()
         # The other connection may be behind by any number: nothing is forgotten until one of them has ended.
-        self._young.update((update_ids if is_doubled else update_ids[-KEPT:]).tolist())
+        self._young.update((update_ids if is_doubled else update_ids[-RECENT:]).tolist())
         if len(self._young) >= RECENT and not is_doubled:
             self._old, self._young = self._young, set()
         return True
