@@ -116,11 +116,11 @@ def runs(library: ctypes.CDLL, symbol: str, data: bytes) -> Iterator[Columns | b
 
 
 def joined(found: Iterable[Columns | Line]) -> list[Columns | list[Line]]:
-    """The same events: columns that follow each other are one, but cut where trade ids are missing."""
+    """The same events: columns that follow each other are one."""
     made: list[Columns | list[Line]] = []
     for is_columns, some in groupby(found, lambda one: isinstance(one, Columns)):
         if is_columns:
-            made += _cut(_one([one for one in some if isinstance(one, Columns)]))
+            made.append(_one([one for one in some if isinstance(one, Columns)]))
         else:
             made.append([one for one in some if not isinstance(one, Columns)])
     return made
@@ -137,7 +137,8 @@ def _one(columns: Sequence[Columns]) -> Columns:
     return Columns(columns[0].symbols, DIGITS, **whole)
 
 
-def _cut(columns: Columns) -> list[Columns]:
+def cut(columns: Columns) -> list[Columns]:
+    """The same rows, in pieces between which trade ids are missing: a run of ids without a hole is taken as one."""
     trades = np.flatnonzero(np.frombuffer(columns.kinds, np.uint8) != QUOTE)
     ids = np.frombuffer(columns.ids, np.int64)[trades]
     breaks = trades[1:][np.diff(ids) != 1].tolist()

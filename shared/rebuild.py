@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import msgspec
 
-from shared import archive, paths, staging
+from shared import archive, kernels, paths, staging
 from shared.bars import ENDS_QUOTES, Bars, bars_hash
 from shared.events import AggTrade, Bar, Columns, Event, Feed, Quote, Trade
 from shared.files import Disk
 
 LOOK_BACK = 48
 """Hours before the first one that are searched for the quote that stood and the last trade."""
+DECISIVE = (*ENDS_QUOTES, "ended")
+"""What happened to a feed that bars ask about."""
 Hour = int
 """A whole hour since the epoch."""
 Runs = list[Columns | Sequence[Event]]
@@ -55,7 +58,7 @@ class Rebuild:
         if not want:
             return
         before = list(self._before(min(want)))
-        bars = Bars(0, 2 * paths.HOUR, self._chosen(before, want))
+        bars = _bars(0, 2 * paths.HOUR, self._chosen(before, want))
         made: dict[int, Bar] = {}
         for hour, events in before:
             self._play(bars, hour, events)
@@ -116,12 +119,42 @@ class Rebuild:
     def _play(self, bars: Bars, hour: Hour, runs: Runs) -> list[Bar]:
         """One hour's events, raw trades before the aggregates that heal them: the archive's files are not in the order
         in which things came."""
-        aggregates = sorted((event for event in _single(runs) if isinstance(event, AggTrade)), key=_by_id)
-        for run in runs:
-            bars.take(run if isinstance(run, Columns) else (e for e in run if not isinstance(e, AggTrade)))
-        bars.take(aggregates)
+        made = self._at_once(bars, hour, runs)
+        if made is None:
+            aggregates = sorted((event for event in _single(runs) if isinstance(event, AggTrade)), key=_by_id)
+            for run in runs:
+                for part in self._parts(run):
+                    bars.take(part)
+            bars.take(aggregates)
         given = bars.advance((hour + 1) * paths.HOUR)
-        return given[1] if given else []
+        return [*(made or ()), *(given[1] if given else ())]
+
+    def _at_once(self, bars: Bars, hour: Hour, runs: Runs) -> list[Bar] | None:
+        """The bars of an hour that stands in one piece and in which no quote ceased to stand; None of another."""
+        columns = [run for run in runs if isinstance(run, Columns)]
+        single = list(_single(runs))
+        if len(columns) != 1 or any(not isinstance(event, Feed) or event.kind in DECISIVE for event in single):
+            return None
+        from shared.hourbars import HourBars
+
+        return bars.take_hour(columns[0], hour * paths.HOUR) if isinstance(bars, HourBars) else None
+
+    @staticmethod
+    def _parts(run: Columns | Sequence[Event]) -> Iterable[Columns | Iterable[Event]]:
+        """As bars take them; aggregates wait."""
+        if not isinstance(run, Columns):
+            return [(event for event in run if not isinstance(event, AggTrade))]
+        from shared.lineruns import cut
+
+        return cut(run)
+
+
+def _bars(*settings: Any) -> Bars:
+    if kernels.library is None:
+        return Bars(*settings)
+    from shared.hourbars import HourBars  # numpy: who needs none of it does without
+
+    return HourBars(*settings)
 
 
 def _single(runs: Runs) -> Iterator[Event]:

@@ -7,6 +7,7 @@ or overtaken) is merged into those, and `revise` gives the bars whose values cha
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from shared.events import Bar, Quote
@@ -37,7 +38,7 @@ class Series:
         # Closed seconds, in order: three lists of one length.
         self._secs: list[int] = []
         self._tops: list[int] = []
-        self._packs: list[bytes] = []
+        self._packs: list[bytes | Callable[[], Second]] = []
         # What the seconds before them leave behind.
         self._base_top = NO_ID
         self._base_standing: Standing | None = None
@@ -75,6 +76,31 @@ class Series:
         self._closed_top = max(self._closed_top, second.top)
         return bar
 
+    @property
+    def is_settled(self) -> bool:
+        """No second is open, none holds more than is closed."""
+        return not self.open and self.top == self._closed_top
+
+    def standing_at(self, start: int) -> Standing | None:
+        """The quote that stands where the second that begins there begins."""
+        return self._surviving(self.standing, start)
+
+    def extend(
+        self,
+        secs: list[int],
+        tops: list[int],
+        seconds: Iterable[Callable[[], Second]],
+        incomplete: Iterable[int],
+        standing: Standing | None,
+    ) -> None:
+        """Closed seconds that were never open, all behind those there are; `ids` holds theirs already."""
+        self._secs += secs
+        self._tops += tops
+        self._packs += seconds
+        self._incomplete.update(incomplete)
+        self.top = self._closed_top = max(self._closed_top, *tops, NO_ID)
+        self.standing = standing
+
     def _is_complete(self, second: Second, before: int) -> bool:
         """`before` is the highest id held of all earlier seconds. Ids that interleave across a second's edge may put it
         behind this second's first; then this second's own ids must be there."""
@@ -92,7 +118,7 @@ class Series:
         if second is None:
             at = bisect_left(self._secs, sec)
             if at < len(self._secs) and self._secs[at] == sec:
-                second = Second.unpack(self._packs[at])
+                second = _opened(self._packs[at])
             else:
                 second = self._empty(sec, at)
                 self._secs.insert(at, sec)
@@ -103,7 +129,7 @@ class Series:
 
     def _empty(self, sec: int, at: int) -> Second:
         """A closed second of which nothing was known: no quote came in it, but one may have stood."""
-        before = Second.unpack(self._packs[at - 1]).standing if at else self._base_standing
+        before = _opened(self._packs[at - 1]).standing if at else self._base_standing
         second = Second()
         start = sec * SECOND
         cuts = within(self.cuts, start, start + SECOND)
@@ -142,7 +168,7 @@ class Series:
         bars = []
         for sec in sorted(self._incomplete.union(self._touched)):
             at = bisect_left(self._secs, sec)
-            second = self._touched.get(sec) or Second.unpack(self._packs[at])
+            second = self._touched.get(sec) or _opened(self._packs[at])
             changed = sec in self._changed
             if second.last_id >= 0:
                 before = max(self._base_top, max(self._tops[:at], default=NO_ID))
@@ -167,7 +193,7 @@ class Series:
         old = bisect_left(self._secs, horizon)
         if old:
             self._base_top = max(self._base_top, max(self._tops[:old]))
-            self._base_standing = Second.unpack(self._packs[old - 1]).standing
+            self._base_standing = _opened(self._packs[old - 1]).standing
             del self._secs[:old], self._tops[:old], self._packs[:old]
             self._incomplete = {sec for sec in self._incomplete if sec >= horizon}
         self._base_standing = self._surviving(self._base_standing, horizon * SECOND)
@@ -179,7 +205,8 @@ class Series:
     def state(self) -> list[Any]:
         return [
             self.symbol, self.ids.intervals, self.top, [[sec, second.pack()] for sec, second in self.open.items()],
-            self.standing, self.cuts, self._closed_top, self._secs, self._tops, self._packs,
+            self.standing, self.cuts, self._closed_top, self._secs, self._tops,
+            [pack if isinstance(pack, bytes) else pack().pack() for pack in self._packs],
             self._base_top, self._base_standing, sorted(self._incomplete),
             [[sec, second.pack()] for sec, second in self._touched.items()], sorted(self._changed),
         ]  # fmt: skip
@@ -196,3 +223,7 @@ class Series:
         series._touched = {sec: Second.unpack(pack) for sec, pack in state[13]}
         series._changed = set(state[14])
         return series
+
+
+def _opened(pack: bytes | Callable[[], Second]) -> Second:
+    return Second.unpack(pack) if isinstance(pack, bytes) else pack()

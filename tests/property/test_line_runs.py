@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared import archive, compiled, kernels, lineruns, paths
-from shared.events import AggTrade, Columns, Quote, Trade
+from shared.bars import Bars
+from shared.events import AggTrade, Columns, Feed, Quote, Trade
 from shared.files import Files
+from shared.hourbars import HourBars
 from shared.lines import line, parse_line
 from shared.numbers import units
 from shared.rebuild import Rebuild
 from tests.fixtures import odd_lines
 from tests.fixtures.odd_lines import SYMBOL
-from tests.fixtures.small_lake import NOON, VENUE, Market
+from tests.fixtures.small_lake import HOUR, NOON, VENUE, Market
 
 DATE = paths.date_of(NOON)
 Fields = tuple[object, ...]
@@ -60,17 +63,23 @@ def test_every_row_says_what_its_line_says_and_every_other_line_is_left_as_it_is
         assert at == len(data)
 
 
+@pytest.mark.parametrize("what", [odd_lines.files, odd_lines.hours])
 @pytest.mark.parametrize("seed", range(60))
 def test_bars_and_problems_are_those_of_single_lines(
-    library: ctypes.CDLL, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: ctypes.CDLL,
+    what: Callable[[int], dict[str, bytes]],
+    seed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     disk = Files(tmp_path)
-    odd_lines.write(disk, seed)
+    odd_lines.write(disk, what(seed), seed)
     in_columns = Rebuild(disk, VENUE, SYMBOL)
-    bars = in_columns.day(DATE)
+    bars, alone = in_columns.day(DATE), in_columns.hour(DATE, 13)
     monkeypatch.setattr(kernels, "library", None)
     singly = Rebuild(disk, VENUE, SYMBOL)
     assert bars == singly.day(DATE)
+    assert alone == singly.hour(DATE, 13)
     assert in_columns.problems == singly.problems
 
 
@@ -97,8 +106,9 @@ def test_columns_are_cut_where_trade_ids_are_missing_and_joined_where_they_go_on
     lost = next(at for at in range(90, 200) if isinstance(events[at], Trade))
     texts = [line(event).encode() for event in (*events[:lost], *events[lost + 1 :])]
     files = b"".join(texts[:50]), b"".join(texts[50:])
-    first, second = lineruns.joined(run for data in files for run in lineruns.runs(library, SYMBOL, data))  # type: ignore[misc]
-    assert isinstance(first, Columns) and isinstance(second, Columns)
+    (whole,) = lineruns.joined(run for data in files for run in lineruns.runs(library, SYMBOL, data))  # type: ignore[misc]
+    assert isinstance(whole, Columns)
+    first, second = lineruns.cut(whole)
     assert [as_bars_ask(event) for event in (*first, *second)] == [as_bars_ask(parse_line(text)) for text in texts]
     ids = [event.trade_id for event in second if isinstance(event, Trade)]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
@@ -126,3 +136,39 @@ def test_no_more_rows_are_written_than_there_is_memory_for(library: ctypes.CDLL)
         forms.at, kernels.address(data), len(data), 7, found.at, ctypes.byref(ended), ctypes.byref(quotes)
     )
     assert rows == 7 and data.count(b"\n", 0, ended.value) == 7
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_hour_at_once_leaves_the_very_state_that_the_stream_leaves(library: ctypes.CDLL, seed: int) -> None:
+    at_once, streamed = HourBars(0, 2 * HOUR), Bars(0, 2 * HOUR)
+    for hour, data in enumerate(odd_lines.hours(seed).values()):
+        (columns,) = lineruns.joined(lineruns.runs(library, SYMBOL, data))  # type: ignore[arg-type]
+        assert isinstance(columns, Columns)
+        begin = NOON + hour * HOUR
+        before = at_once.state()
+        bars = at_once.take_hour(columns, begin)
+        if bars is None:  # nothing was touched
+            assert at_once.state() == before or at_once.state() == _begun(before)
+            at_once.take(columns)
+        streamed.take(columns)
+        (_, more), (_, expected) = at_once.advance(begin + HOUR) or (0, []), streamed.advance(begin + HOUR) or (0, [])
+        assert [*(bars or ()), *more] == expected
+        assert at_once.state() == streamed.state()
+
+
+def _begun(state: bytes) -> bytes:
+    """A state to which a symbol of which nothing is known yet was added."""
+    bars = HourBars.from_state(state)
+    bars._begin(SYMBOL)
+    return bars.state()
+
+
+def test_a_plain_hour_is_made_at_once_and_one_in_which_the_feed_was_cut_is_not(library: ctypes.CDLL) -> None:
+    data = "".join(map(line, Market().events(NOON, 40))).encode()
+    (columns,) = lineruns.joined(lineruns.runs(library, SYMBOL, data))  # type: ignore[arg-type]
+    assert isinstance(columns, Columns)
+    bars = HourBars(0, 2 * HOUR).take_hour(columns, NOON)
+    assert bars is not None and len(bars) == 40
+    cut = HourBars(0, 2 * HOUR)
+    cut.take([Feed("disconnected", NOON + 5, NOON + 5)])
+    assert cut.take_hour(columns, NOON) is None

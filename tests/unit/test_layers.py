@@ -22,6 +22,7 @@ LEVELS = [
         "bars",
         "frames",
         "holdings",
+        "hourbars",
         "ids",
         "kernels",
         "klines",
