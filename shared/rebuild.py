@@ -16,8 +16,9 @@ import msgspec
 
 from shared import archive, kernels, paths, staging
 from shared.bars import ENDS_QUOTES, Bars, bars_hash
-from shared.events import AggTrade, Bar, Columns, Event, Feed, Quote, Trade
+from shared.events import BUY, QUOTE, SELL, AggTrade, Bar, Columns, Event, Feed, Quote, Trade
 from shared.files import Disk
+from shared.seconds import REACH
 
 LOOK_BACK = 48
 """Hours before the first one that are searched for the quote that stood and the last trade."""
@@ -99,19 +100,22 @@ class Rebuild:
             runs = self._read(hour)
             if runs:
                 found.append((hour, runs))
-            kinds = _kinds(runs)
-            has_trade = has_trade or Trade in kinds or AggTrade in kinds
+            last = _last(runs)
+            traded, quoted = max(last.get(Trade, 0), last.get(AggTrade, 0)), last.get(Quote, 0)
+            # Over the beginning of an hour a higher id may reach from the one before: then that one is needed, too.
+            inside = hour * paths.HOUR + REACH + paths.SECOND
             # After a cut nothing stands, whatever came before it.
-            has_quote = has_quote or Quote in kinds or any(map(_is_cut, _single(runs)))
-            if has_trade and has_quote:
+            is_cut = any(map(_is_cut, _single(runs)))
+            if (has_trade or traded > inside) and (has_quote or quoted > inside or is_cut):
                 break
+            has_trade, has_quote = has_trade or traded > 0, has_quote or quoted > 0 or is_cut
         return reversed(found)
 
     def _chosen(self, before: list[tuple[Hour, Runs]], want: set[Hour]) -> bool:
         if self._use_agg is not None:
             return self._use_agg
         for runs in chain((runs for _, runs in before), map(self._read_ahead, sorted(want))):
-            kinds = _kinds(runs)
+            kinds = _last(runs).keys()
             if Trade in kinds or AggTrade in kinds:
                 return Trade not in kinds
         return False
@@ -162,12 +166,20 @@ def _single(runs: Runs) -> Iterator[Event]:
     return chain.from_iterable(run for run in runs if not isinstance(run, Columns))
 
 
-def _kinds(runs: Runs) -> set[type]:
-    """The kinds of events among them."""
-    columns = [run for run in runs if isinstance(run, Columns)]
-    kinds: set[type] = set(map(type, _single(runs)))
-    kinds |= {Trade} if any(one.ts_sent for one in columns) else set()
-    return kinds | ({Quote} if any(one.ask for one in columns) else set())
+def _last(runs: Runs) -> dict[type, int]:
+    """The kinds of events among them, and the time of the last one of each."""
+    found: dict[type, int] = {}
+    for event in _single(runs):
+        if isinstance(event, Trade | AggTrade | Quote):
+            found[type(event)] = max(event.ts, found.get(type(event), 0))
+    for columns in runs:
+        if isinstance(columns, Columns):
+            ts = memoryview(columns.ts).cast("q")
+            for kind, codes in ((Trade, (BUY, SELL)), (Quote, (QUOTE,))):
+                at = max(columns.kinds.rfind(code) for code in codes)
+                if at >= 0:
+                    found[kind] = max(ts[at], found.get(kind, 0))
+    return found
 
 
 def _taken(made: dict[int, Bar], before: int | None) -> Iterator[Bar]:

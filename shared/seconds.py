@@ -22,6 +22,10 @@ _HIGH_PRICE = 1 << 256
 _INT64 = (1 << 63) - 1
 _IN_ORDER = attrgetter("ts", "update_id", "bid", "bid_qty", "ask", "ask_qty")
 
+REACH = 60 * SECOND
+"""How far the time of a quote may lie behind that of an older one. The times of spot quotes are estimates, each
+connection's its own; where one was wrong by more, or a venue counts anew, ids would hold back what is newer."""
+
 Standing = tuple[int, int, str, str, str, str]
 """A quote as far as it stands: ts, update_id, bid, bid_qty, ask, ask_qty."""
 
@@ -102,6 +106,14 @@ class Second(msgspec.Struct, gc=False):
 
     def settle(self, start: int, standing: Standing | None, cuts: Sequence[int], units: Units) -> None:
         """Makes the quotes of the second into what its bar says of them, see `fold`; `standing` is from before it."""
+        before = standing
+        if standing is not None and is_beyond(start, standing[0]):
+            standing = (standing[0], NO_ID, *standing[2:])  # whatever id the next one bears, it is newer
+        self._settle(start, standing, cuts, units)
+        if self.standing is standing:
+            self.standing = before
+
+    def _settle(self, start: int, standing: Standing | None, cuts: Sequence[int], units: Units) -> None:
         if (runs := self.runs) is not None:
             self.runs = None
             if not cuts and (folded := runs.fold(self.quotes, standing, start, units)) is not None:
@@ -196,14 +208,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list).decode
 
 
+def is_beyond(ts: int, other: int) -> bool:
+    """Whether a quote of the second of `ts` is newer than one of the time `other`, whatever ids they bear."""
+    return other + REACH < ts - ts % SECOND
+
+
 def fold(
     quotes: list[Quote], standing: Standing | None, cuts: Sequence[int], start: int, units: Units
 ) -> tuple[Standing | None, int, int]:
     """What stood during the second that begins at `start`: the quote at its end, spread times nanoseconds, nanoseconds.
 
     At any instant that quote stands which has the highest update_id of those up to then, so that one overtaken on its
-    way is counted but never stands after a newer one. A cut (a disconnect) at ``t`` ends whatever has a time up to
-    ``t``. Raises ValueError where a price cannot be read.
+    way is counted but never stands after a newer one; for how long at most, `settle` decides. A cut (a disconnect) at
+    ``t`` ends whatever has a time up to ``t``. Raises ValueError where a price cannot be read.
     """
     quotes.sort(key=_IN_ORDER)
     end = start + SECOND

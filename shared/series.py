@@ -14,7 +14,7 @@ from shared.events import Bar, Quote
 from shared.ids import Ids
 from shared.numbers import Units
 from shared.paths import SECOND
-from shared.seconds import NO_ID, Second, Standing, is_readable, within
+from shared.seconds import NO_ID, Second, Standing, is_beyond, is_readable, within
 
 MOST_HOLES = 4096
 """Id intervals kept of a symbol. Older ones are forgotten: no trade that old can be counted any more."""
@@ -154,7 +154,7 @@ class Series:
         standing = (quote.ts, quote.update_id, quote.bid, quote.bid_qty, quote.ask, quote.ask_qty)
         newest = self._surviving(self.standing, closed)
         stands = is_readable(quote, self._units) and self._surviving(standing, closed)
-        if stands and (newest is None or standing[1] > newest[1]):
+        if stands and (newest is None or _is_newer(standing, newest)):
             self.standing = standing
 
     def cut(self, ts: int) -> None:
@@ -223,6 +223,13 @@ class Series:
         series._touched = {sec: Second.unpack(pack) for sec, pack in state[13]}
         series._changed = set(state[14])
         return series
+
+
+def _is_newer(quote: Standing, other: Standing) -> bool:
+    """Whether a quote would stand after another one, had both come in time."""
+    if is_beyond(quote[0], other[0]):
+        return True
+    return quote[1] > other[1] and not is_beyond(other[0], quote[0])
 
 
 def _opened(pack: bytes | Callable[[], Second]) -> Second:

@@ -14,6 +14,8 @@ AHEAD_NS: Final = 10 * SECOND
 """Events further ahead of the estimate than this are not believed …"""
 BELIEVED: Final = 20
 """… until so many in a row agree: then the measurement was wrong."""
+LONGEST_TRIP_NS: Final = 20 * SECOND
+"""An answer that took longer says nothing of the time: no request is given so long, so this process stood still."""
 DAY_NS: Final = 86_400 * SECOND
 
 
@@ -35,15 +37,18 @@ class VenueTime:
         """The estimate; 0 where nothing is known at all."""
         return 0 if self._mono is None else self._venue + (mono - self._mono)
 
-    def measure(self, venue: int, asked_mono: int, had_mono: int) -> None:
-        """A REST answer. Kept if it is better than the one before has become by ageing."""
+    def measure(self, venue: int, asked_mono: int, had_mono: int) -> bool:
+        """A REST answer. Kept if it is better than the one before has become by ageing; whether it says anything."""
+        if had_mono - asked_mono > LONGEST_TRIP_NS:
+            return False
         error = (had_mono - asked_mono) // 2
         mono = asked_mono + error
         if self.measured and self._mono is not None:
             aged = self._error + (mono - self._mono) * DRIFT_PPM // 1_000_000
             if error > aged:
-                return
+                return True
         self._venue, self._mono, self._error, self.measured = venue, mono, error, True
+        return True
 
     def is_near(self, ts: int, mono: int) -> bool:
         """Whether an event time is believed without a thought."""

@@ -320,6 +320,20 @@ def test_a_late_quote_is_not_merged_but_stands_from_then_on() -> None:
     assert [(bar.window_start - T, bar.bid) for bar in revised(bars, 20)] == [(11 * S, 11.0)]
 
 
+def test_an_id_holds_nothing_back_that_is_a_minute_newer() -> None:
+    """A venue may count anew, and a time that was estimated may be wrong; a quote that was overtaken is not so old."""
+    first, soon, later = quote(0, 900, "9.0"), quote(59, 20, "10.0"), quote(62, 21, "10.0")
+    assert [bar.bid for bar in bars_of(first, soon, later)] == [9.0, 9.0, 10.0]
+    assert [bar.bid for bar in bars_of(first, trade(62, 1), quote(62.5, 21, "10.0"), trade(63, 2))] == [9.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize("newest", [40, 62])
+def test_a_late_quote_stands_from_then_on_where_it_would_have_in_time(newest: int) -> None:
+    bars = closed(quote(newest, 20, "10.0"), at=70)
+    bars.take([quote(0, 900, "9.0"), trade(71, 1)])
+    assert [bar.bid for bar in revised(bars, 80)] == [9.0 if newest == 40 else 10.0]
+
+
 def test_a_late_quote_from_before_a_disconnect_never_stands() -> None:
     bars = closed(quote(0, 1), feed("disconnected", 7))
     bars.take([quote(6, 3), trade(11, 1)])

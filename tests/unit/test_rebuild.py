@@ -18,14 +18,15 @@ from shared.rebuild import Rebuild
 from tests.fixtures.small_lake import DAY, HOUR, NOON, SECOND, Market, bars_of, write_feed, write_lake, write_raw
 
 DATE = paths.date_of(NOON)
+MS = 1_000_000
 
 
 def trade(ts: int, one: int) -> Trade:
     return Trade("SOLUSDT", ts, ts, None, 0, "10.0", "1.0", "buy", one)
 
 
-def quote(ts: int, one: int) -> Quote:
-    return Quote("SOLUSDT", ts, None, None, 0, "10.0", "1.0", "10.1", "1.0", one)
+def quote(ts: int, one: int, bid: str = "10.0") -> Quote:
+    return Quote("SOLUSDT", ts, None, None, 0, bid, "1.0", "11.1", "1.0", one)
 
 
 def test_a_day_of_several_hours_equals_the_stream(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_quotes_and_ids_are_found_days_before(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     write_raw(disk, [quote(NOON - 40 * HOUR, 1), trade(NOON - 30 * HOUR, 7), trade(NOON, 8)])
     (bar,) = Rebuild(disk, "binance", "SOLUSDT").day(DATE)
-    assert (bar.bid, bar.spread_tw, bar.is_complete) == (10.0, 0.1, True)
+    assert (bar.bid, bar.spread_tw, bar.is_complete) == (10.0, 1.1, True)
 
 
 def test_the_search_ends_at_a_disconnect_and_after_two_days(tmp_path: Path) -> None:
@@ -56,6 +57,26 @@ def test_the_search_ends_at_a_disconnect_and_after_two_days(tmp_path: Path) -> N
     write_feed(disk, [Feed("disconnected", NOON - HOUR, 0)])
     (bar,) = Rebuild(disk, "binance", "SOLUSDT").hour(DATE, 12)
     assert (bar.bid, bar.is_complete) == (None, False)
+
+
+OVERTAKEN = [
+    [quote(NOON - 300 * MS, 10, "11.0"), quote(NOON + 200 * MS, 9), trade(NOON + SECOND, 6), trade(NOON + 3 * HOUR, 7)],
+    [quote(NOON - 12 * HOUR, 10, "11.0"), quote(NOON, 9), trade(NOON + SECOND, 6), trade(NOON + 3 * HOUR, 7)],
+    [trade(NOON - MS, 6), trade(NOON - MS, 8), trade(NOON, 7), quote(NOON, 1), trade(NOON + 3 * HOUR, 9)],
+]
+
+
+@pytest.mark.parametrize("lines", OVERTAKEN, ids=["a quote", "a quote by half a day", "a trade"])
+def test_what_is_made_of_an_hour_does_not_depend_on_those_made_with_it(
+    tmp_path: Path, lines: list[Trade | Quote]
+) -> None:
+    """Else the hour is judged by what no repair of it makes, and is asked for on and on."""
+    disk = Files(tmp_path)
+    write_raw(disk, lines)
+    rebuild = Rebuild(disk, "binance", "SOLUSDT")
+    day = rebuild.day(DATE)
+    for hour in rebuild.archived(DATE):
+        assert rebuild.hour(DATE, hour) == [bar for bar in day if paths.hour_of(bar.window_start) == hour]
 
 
 def test_an_id_behind_the_hour_completes_its_last_second(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from procs.ingest.space import Space
 from procs.ingest.venuetime import AHEAD_NS, BELIEVED, VenueTime
 from shared.events import Batch, Quote, Trade
 from shared.files import Files
-from shared.rest import LONGEST_PAUSE_S
+from shared.rest import LONGEST_PAUSE_S, Answer, RestError
+from shared.venues import Request
 from tests.fixtures.desk import MS, START, Desk, S
 from tests.unit.test_ingest import ready
 
@@ -254,6 +255,32 @@ def test_a_worse_measurement_does_not_replace_a_better_one_until_that_has_aged()
     late = 100_000 * S  # at 50 parts in a million it may be five seconds wrong by now
     time.measure(777 * S, late, late + S)
     assert time.now(late + S) == 777 * S + S // 2
+
+
+def test_an_answer_that_came_after_a_standstill_says_nothing_of_the_time() -> None:
+    time = VenueTime()
+    assert not time.measure(100 * S, 0, 3600 * S)  # it may be of any moment of this hour
+    assert not time.known and not time.measured
+    assert time.measure(100 * S, 3600 * S, 3601 * S) and time.measured
+
+
+def test_who_stood_still_while_the_venue_said_its_time_asks_again(tmp_path: Path) -> None:
+    desk, trips = Desk(tmp_path), [3600 * S]
+    answer = desk.market.answer
+
+    def late(request: Request) -> Answer | RestError:
+        found = answer(request)
+        if isinstance(found, Answer) and request.path.endswith("/time") and trips:
+            return Answer(found.body, desk.mono - trips.pop(), desk.mono, desk.wall)
+        return found
+
+    desk.market.answer = late  # type: ignore[method-assign]
+    ready(desk)
+    desk.run(3)
+    assert not trips
+    trips_said = [event.detail["round_trip_ns"] for event in desk.feed("clock")]
+    assert trips_said and max(trips_said) < S
+    assert abs(desk.ingest.now() - desk.venue_now) < S
 
 
 def test_one_event_from_the_future_moves_no_time_and_twenty_in_a_row_do() -> None:
