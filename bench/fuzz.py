@@ -18,7 +18,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMS = {"shortest": 2000, "short": 20_000, "long": 1_000_000}
-FILES = ("tests/security/test_s04_decoders.py", "tests/property/test_venue_fuzz.py")
+FILES = (
+    "tests/security/test_s04_decoders.py",
+    "tests/property/test_venue_fuzz.py",
+    "tests/property/test_frames_in_bulk.py::test_what_is_found_plain_is_what_the_single_parser_finds",
+)
 SECONDS_AN_EXAMPLE = 0.05
 """A test that needs more than this for each hangs."""
 

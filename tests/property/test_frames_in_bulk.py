@@ -98,7 +98,7 @@ def parsed(venue: Venue, frame: bytes) -> object:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.one_of(frames_of_any, damaged(), st.binary(max_size=200)), min_size=1, max_size=40))
 def test_what_is_found_plain_is_what_the_single_parser_finds(given: list[bytes]) -> None:
     venue = Venue(SYMBOLS, ["trade", "quote"])
