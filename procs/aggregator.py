@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from shared import archive, config, paths, staging, topology
+from shared import archive, compiled, config, paths, staging, topology
 from shared.bars import Bars
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
@@ -191,6 +191,7 @@ def _sources(config_path: str, lake: str | None) -> tuple[Path, dict[str, Sequen
 
 def _again(disk: Disk, date: str, wanted: set[str], streams: dict[str, Sequence[str]]) -> int:
     found = 0
+    compiled.load()
     for venue, symbol in archive.symbols(disk):
         if wanted and symbol not in wanted:
             continue

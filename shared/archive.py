@@ -84,8 +84,10 @@ def dates(disk: Disk, folder: str) -> list[str]:
 
 def parts(disk: Disk, folder: str, hour: int | None = None) -> list[Part]:
     """The files of a day's folder, or of one hour of it, in reading order."""
-    found = (part_of(name) for name in disk.list(folder))
-    return sorted(part for part in found if part is not None and hour in (None, part.hour))
+    names = disk.list(folder)
+    if hour is not None:  # a day has some thousand
+        names = [name for name in names if name[5:7] == f"{hour:02d}"]
+    return sorted(part for part in map(part_of, names) if part is not None)
 
 
 def hours(disk: Disk, folder: str) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 from loguru import logger
 
-from shared import config, paths, topology
+from shared import compiled, config, paths, topology
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.logs import setup
@@ -76,6 +76,7 @@ def run(
         sys.stderr.write(f"{held}\n")
         return EXIT_CRASHED
     setup(lake, name, console=not args.supervised)
+    compiled.load()
     lifeline = Lifeline()
     lifeline.watch_signals()
     if args.supervised:

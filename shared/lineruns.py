@@ -29,6 +29,8 @@ DIGITS: Final = 8
 """Digits after the point of what is read in columns; a number with more is read singly."""
 SHORT: Final = 24
 """Fewer lines than these, between others, are read faster singly."""
+SHORTEST: Final = 150
+"""Bytes of a plain line, at least."""
 MOST_CUTS: Final = 100
 """So often at most an hour is cut where trade ids are missing: bars take unbroken runs as wholes."""
 _MARKS: Final = {
@@ -92,7 +94,8 @@ class _Found:
 
 def runs(library: ctypes.CDLL, symbol: str, data: bytes) -> Iterator[Columns | bytes]:
     """All lines, in their order: plain ones as columns, others as their bytes, which end with a line."""
-    most, size, at = data.count(b"\n"), len(data), 0
+    size, at = len(data), 0
+    most = size // SHORTEST + 1
     forms, found, begin = _forms(symbol), _Found(most), kernels.address(data)
     ended, quotes = ctypes.c_int64(), ctypes.c_int64()
     singly = 0

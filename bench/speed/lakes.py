@@ -19,7 +19,7 @@ from bench.speed.market import UNIT, Ints, Market
 from bench.speed.peers import DRIVERS
 from bench.speed.questions import DATE, SYMBOL
 from bench.speed.server import ROOT
-from shared import paths
+from shared import compiled, paths
 from shared.barfiles import bar_table
 from shared.events import Bar, Quote, Trade
 from shared.lines import line
@@ -114,6 +114,7 @@ def symbol_day(folder: Path, pandas: str | None, events: int, rounds: int, say: 
     places = np.arange(events)
     _minutes(market, places, _raw(lake), lambda at: ours_line(market, at))
     trades = int(market.is_trade.sum())
+    compiled.build()  # as the supervisor does when it starts
     walls: dict[str, list[float]] = {"rebuild": [], "lines": [], "pandas": []}
     if pandas:
         _minutes(market, places, seed, lambda at: seed_line(market, at))
@@ -136,9 +137,10 @@ def symbol_day(folder: Path, pandas: str | None, events: int, rounds: int, say: 
             for what in ("rebuild", "lines")
         }
         measured = (
-            f"by the lake's views {ratios['lines'].text()}; all columns, exact, by rebuild {ratios['rebuild'].text()}"
+            f"all columns, exact, as the compactor makes them again, {ratios['rebuild'].text()}; "
+            f"in one statement over the lake's views {ratios['lines'].text()}"
         )
-        goal = Goal("P6", wanted, measured, ratios["lines"].middle >= 10)
+        goal = Goal("P6", wanted, measured, ratios["rebuild"].middle >= 10)
     return goal, _tick_size(lake, market, say)
 
 

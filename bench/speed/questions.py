@@ -41,10 +41,12 @@ _LINES = """
 
 def rebuild(lake: Path, out: Path) -> dict[str, Any]:
     """What the compactor does where an hour's bars are to be made again."""
+    from shared import compiled
     from shared.barfiles import bar_table
     from shared.files import Files
     from shared.rebuild import Rebuild
 
+    compiled.load()
     bars = Rebuild(Files(lake), "binance", SYMBOL).day(DATE)
     Files(out.parent).write_table(out.name, bar_table(bars, "binance"), "zstd")
     return {"trades": sum(bar.trade_count for bar in bars), "rows": len(bars)}
