@@ -26,6 +26,7 @@ HIGH_WATER = 64
 """Batches a lane holds on each side before it is full: some seconds of them, and a few megabytes at the highest rates,
 which is what ingest grows by while a consumer stands still. What does not fit is read from the journal."""
 MAX_MESSAGE = (4 << 20) + 4096
+_THERE = int(zmq.POLLIN)
 
 
 class Lane(Protocol):
@@ -119,6 +120,8 @@ class _Inbox:
         self.socket = socket
 
     def recv(self) -> bytes | None:
+        if not self.socket.getsockopt(zmq.EVENTS) & _THERE:  # type: ignore[operator]  # it is an int, for this option
+            return None  # most often; an exception would cost twice as much
         try:
             return self.socket.recv(zmq.NOBLOCK)
         except zmq.Again:
@@ -319,6 +322,10 @@ class Bus:
         finally:
             self._sockets.remove(socket)
             socket.close()
+
+    def watch(self, fd: int) -> None:
+        """`wait` ends, too, when there is something to be read from this descriptor (on Windows: a socket's)."""
+        self._poller.register(fd, zmq.POLLIN)
 
     def wait(self, timeout_ms: int) -> bool:
         """Sleeps until a message is there for one of the inboxes and routers, or the time is over."""

@@ -23,6 +23,7 @@ from shared.events import Beat
 from shared.lifecycle import DRAIN_ALLOWED, Moment, State, excused, relieved, slept
 from shared.topology import Node, Pipeline, nearest
 from shared.wire import Bus
+from supervision.bell import TELLS_OF_CHILDREN, Bell
 from supervision.children import Child, gently, stage_command
 from supervision.ground import Ground
 from supervision.orphans import Orphans
@@ -31,6 +32,9 @@ from supervision.timers import Timers
 from supervision.watched import Process, Spawn, Watched
 
 TURN_MS = 50
+CALM_MS = 500
+"""Between two turns where nothing is under way: a beat, a request, a signal and a child's end come as they happen."""
+_CALM = (State.RUNNING, State.STOPPED, State.FAILED, State.ENDED)
 BEATS_A_TURN = 1000
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
@@ -67,6 +71,7 @@ class Supervisor:
         self._asked = 0
         self._stop_by: int | None = None
         self._is_killing = False
+        self._bell: Bell | None = None
         self.strangers = 0
         """Heartbeats that no process of this run sent."""
 
@@ -82,13 +87,16 @@ class Supervisor:
         """Until told to stop, or every source has ended. Returns the exit code."""
         numbers = [signal.Signals[name] for name in _SIGNALS if name in signal.Signals.__members__]
         before = [(number, signal.signal(number, self._signalled)) for number in numbers]
+        self._bell = Bell()
+        self._bus.watch(self._bell.fd)
         try:
             self.start()
             while not self.over:
-                self.turn()
+                self.turn(CALM_MS if self._is_calm and TELLS_OF_CHILDREN else TURN_MS)
             return self.exit_code
         finally:
             self.close()
+            self._bell.close()
             for number, handler in before:
                 signal.signal(number, handler)
 
@@ -101,6 +109,8 @@ class Supervisor:
     def turn(self, wait_ms: int = TURN_MS) -> None:
         """One turn: what has happened, then what is to be done."""
         self._bus.wait(wait_ms)
+        if self._bell is not None:
+            self._bell.hush()  # first, so that what rings during this turn is heard by the next
         before, self._moment = self._moment, self._now()
         now = self._moment.mono
         if slept(before, self._moment):
@@ -123,6 +133,12 @@ class Supervisor:
             self._drain(self._stop_by)
         for stage in self.stages.values():
             stage.look(now)
+
+    @property
+    def _is_calm(self) -> bool:
+        """Nobody starts, drains or waits to be started, so that nothing has a time of its own."""
+        states = {stage.life.state for stage in self.stages.values()}
+        return states.issubset(_CALM) and not (self.stopping or self.timers.alive or self._orphans)
 
     @property
     def stopping(self) -> bool:

@@ -5,7 +5,7 @@ simulator.
                                           turn(wall, mono) ──▶ Connect, Send, Close, Get
 
 It asks no clock: wall and monotonic time are arguments. Order of calls: `open` once; then the others as things happen,
-`turn` at least every 100 ms; `drain` and `finish` at the end.
+`turn` when it is `due`; `drain` and `finish` at the end.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from typing import Any, Final
 import msgspec
 from loguru import logger
 
-from procs.ingest import keepsake
 from procs.ingest.actions import Action
 from procs.ingest.asker import TRYING_ON
+from procs.ingest.clocks import Clocks
 from procs.ingest.config import Config
 from procs.ingest.healer import Healer
 from procs.ingest.intake import Intake
 from procs.ingest.klines import Klines
 from procs.ingest.links import Links
 from procs.ingest.listing import Listing
+from procs.ingest.pause import Pause
 from procs.ingest.plans import Plans
 from procs.ingest.reads import Read
 from procs.ingest.recorder import Recorder
@@ -40,18 +41,19 @@ from shared import checkpoint
 from shared.events import AggTrade, Feed, Quote, Trade
 from shared.files import Disk
 from shared.journal import Writer
-from shared.rest import LONGEST_PAUSE_S, Answer, Limited, RestError
+from shared.rest import Answer, Limited, RestError
 from shared.venues import KLINE, Adapter, Control, OwnBar
 from shared.wire import Lane, Publisher
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000 * MS
+TURN_NS: Final = 100 * MS
 TICK_NS: Final = 100 * MS
 SYNC_NS: Final = 200 * MS
+SYNC_EARLY_NS: Final = 50 * MS
+"""A turn so shortly before a sync is due makes it: better than one more wake-up."""
 LOOK_NS: Final = 250 * MS
 SLOW_NS: Final = SECOND
-SUSPEND_NS: Final = SECOND
-"""Wall and monotonic clock part by more than this when a machine has slept."""
 END_WAIT_NS: Final = 30 * SECOND
 """A finished recording waits at most this long for the healing of its gaps."""
 STATE_VERSION: Final = 1
@@ -85,7 +87,7 @@ class Ingest:
         folder = f"journal/{topic or config.venue}"
         self.plans = Plans(disk, folder, config.venue)
         self.healer = Healer(self, config, venue, self.plans, chance)
-        self._pause_path = f"{folder}/pause.json"
+        self._pause = Pause(disk, folder)
         self.listing = Listing(self, config, venue, disk, folder)
         self.watch = Watch(self, config, venue)
         self.klines = Klines(disk, topic or config.venue, config.venue)
@@ -96,8 +98,8 @@ class Ingest:
         self.counters = {"suspended": 0}
         self._actions: list[Action] = []
         self._connected: set[str] = set()
-        self._synced = self._looked = self._slowly = 0
-        self._clocks: tuple[int, int | None] | None = None  # the wall clock beyond the monotonic one; time asleep
+        self._synced = self._looked = self._slowly = self.turned = 0
+        self._clocks = Clocks()
         self._space = Space(writer, disk, config.journal_max_bytes)
         self._ending: int | None = None
         self._draining = False
@@ -116,7 +118,7 @@ class Ingest:
         self._adopt(writer.consumers)
         if batches:
             self.recorder.ts = max(self.recorder.ts, batches[-1].ts)
-        self.recorder.written = self._synced = self._slowly = mono
+        self.recorder.written = self._synced = self._slowly = self.turned = mono
         self._looked = mono - LOOK_NS
         if writer.cut_bytes:
             logger.warning(f"the journal's end was torn: {writer.cut_bytes} bytes cut; trades are fetched again")
@@ -167,20 +169,11 @@ class Ingest:
                     self.books[symbol].aggregates.adopt(intervals, found.get("ts", 0))
 
     def _heed_pause(self) -> None:
-        """The venue may have asked the life before to leave it alone: asking on would earn a ban."""
-        data = keepsake.read(self._disk, self._pause_path)
-        try:
-            until, longest = msgspec.json.decode(data or b"[0,0]", type=tuple[int, int])
-        except (ValueError, RecursionError):
-            return
-        left = min(until - self.wall, longest, int(LONGEST_PAUSE_S) * SECOND)
-        if left > 0:
+        """The venue may have asked the life before to leave it alone."""
+        left = self._pause.left(self.wall)
+        if left:
             logger.info(f"the venue's REST asked for a pause before the restart: {left // SECOND} s of it are left")
             self.healer.asker.pause(self.mono + left)
-
-    def _keep_pause(self, limited: Limited) -> None:
-        wait = int(limited.retry_s * SECOND)
-        keepsake.write(self._disk, self._pause_path, msgspec.json.encode((self.wall + wait, wait)))
 
     # --- what happens ---
 
@@ -279,7 +272,7 @@ class Ingest:
         self.wall, self.mono = wall, mono
         self.healer.asker.answered(number, answer, mono)
         if isinstance(answer, Limited) and answer.status is not None:
-            self._keep_pause(answer)
+            self._pause.keep(answer.retry_s, wall)
         self._looked = mono - LOOK_NS  # what follows from it is due now
 
     # --- what is written ---
@@ -328,7 +321,7 @@ class Ingest:
         """
         self._watch_clocks(wall, mono, asleep)
         self.intake.notice(mono)
-        self.wall, self.mono = wall, mono
+        self.wall, self.mono, self.turned = wall, mono, mono
         if mono - self._looked >= LOOK_NS:
             self._looked = mono
             self.healer.turn()
@@ -347,15 +340,29 @@ class Ingest:
                     self.intake.release(link, self.time.now(mono))
         self._end()
         self.flush(mono)
-        is_live = self.time.known and not self._config.replay
-        if is_live and mono - self.recorder.written >= TICK_NS:
+        if self._ticks and mono - self.recorder.written >= TICK_NS:
             self.recorder.write([], self._reached(mono), mono)
         self.recorder.roll()
-        if mono - self._synced >= SYNC_NS:
+        if mono - self._synced >= SYNC_NS - SYNC_EARLY_NS:
             self.recorder.sync()
             self._synced = mono
         actions, self._actions = self._actions, []
         return actions
+
+    @property
+    def due(self) -> int:
+        """When `turn` is to be called at the latest, on the monotonic clock: a while after the last one, sooner for a
+        record of time or what is to become durable, at once where something is wished for.
+        """
+        due = self.turned + (0 if self._actions else TURN_NS)
+        if self._ticks:
+            due = min(due, self.recorder.written + TICK_NS)
+        return min(due, self._synced + SYNC_NS) if self.recorder.is_dirty else due
+
+    @property
+    def _ticks(self) -> bool:
+        """Whether time goes on without events."""
+        return self.time.known and not self._config.replay
 
     @property
     def _may_connect(self) -> bool:
@@ -366,21 +373,15 @@ class Ingest:
         self._actions += actions
 
     def _watch_clocks(self, wall: int, mono: int, asleep: int | None) -> None:
-        before, self._clocks = self._clocks, (wall - mono, asleep)
-        if before is None or self._config.replay:
+        set_by, slept = self._clocks.look(wall, mono, asleep)
+        if self._config.replay:
             return
-        set_by, slept = wall - mono - before[0], 0
-        if asleep is not None and before[1] is not None:
-            slept = asleep - before[1]
-            set_by -= slept
-        elif set_by > 0:  # set, or asleep: nobody says
-            slept, set_by = set_by, 0
-        if abs(set_by) > SUSPEND_NS:
+        if set_by:
             logger.warning(
                 f"this machine's clock was set {'on' if set_by > 0 else 'back'} by {abs(set_by) / SECOND:.1f} s"
             )
             self.healer.measure_again()  # only ts_recv goes by it
-        if slept > SUSPEND_NS:
+        if slept:
             self._woke(slept, mono)
 
     def _woke(self, asleep: int, mono: int) -> None:

@@ -1,8 +1,7 @@
 """The sockets around the core: opens what it wants opened, carries frames and answers in, beats, and leaves when asked.
 
 Everything runs in one asyncio loop and every call of the core is made from its callbacks, one after the other. Frames
-of one socket read share one receive time. What comes after a lull is written at once; what comes within `gather_ms` of
-the record before is gathered into the next one.
+of one socket read share one receive time. When they are written `Gathering` says; when the core has its turn, the core.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from loguru import logger
 from procs.ingest.actions import Action, Close, Connect, Get, Send
 from procs.ingest.config import Config
 from procs.ingest.core import Ingest
+from procs.ingest.gathering import Gathering
 from procs.ingest.reads import Read
 from shared import ws
 from shared.clock import asleep
@@ -27,9 +27,8 @@ from shared.rest import Answer, Rest, RestError
 from shared.topology import Fault
 from shared.venues import load
 
-TURN_S: Final = 0.05
-MOST_WAITING: Final = 8000
-"""Frames gathered before they are taken at once."""
+TURN_APART_NS: Final = 50_000_000
+"""What takes frames so long after the last turn makes one, so that this needs no wake-up of its own."""
 LEAVE_S: Final = 1.5
 """For goodbyes when asked to leave; venues often never answer one."""
 
@@ -57,8 +56,9 @@ class Shell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._reads: list[Read] = []
-        self._gathering = False
-        self._taken = 0.0
+        self._gathering = Gathering(config.gather_ms)
+        self._taking: asyncio.Handle | None = None
+        self._turning: asyncio.Handle | None = None
         self._over: asyncio.Future[None] | None = None
         self._silent_at: int | None = None  # the journal's time, until something was received
 
@@ -72,7 +72,7 @@ class Shell:
         self._silent_at = self.core.recorder.ts
         self._beat()
         try:
-            self._turn_again()
+            self._guard(self._turn)
             await self._over
             await self._leave()
         finally:
@@ -92,11 +92,6 @@ class Shell:
 
     # --- the loop ---
 
-    def _turn_again(self) -> None:
-        self._guard(self._turn)
-        if self._over is not None and not self._over.done():
-            asyncio.get_running_loop().call_later(TURN_S, self._turn_again)
-
     def _turn(self) -> None:
         self._take()
         self._obey(self.core.turn(time.time_ns(), time.monotonic_ns(), asleep()))
@@ -111,6 +106,14 @@ class Shell:
         assert self._over is not None
         if (self._setting.lifeline.asked or self.core.ended) and not self._over.done():
             self._over.set_result(None)
+        self._turn_when_due()
+
+    def _turn_when_due(self) -> None:
+        """Sets the clock for the next turn, unless something brings one before."""
+        if self._turning is not None:
+            self._turning.cancel()
+        loop = asyncio.get_running_loop()
+        self._turning = loop.call_at(self.core.due / 1e9, self._guard, self._turn)  # the loop's clock is this one
 
     def _beat(self) -> None:
         beat = self._setting.heart.beat
@@ -128,27 +131,34 @@ class Shell:
 
         def received(messages: Sequence[bytes]) -> None:
             self._reads.append(Read(link, messages, time.time_ns(), time.monotonic_ns()))
-            self._gather(loop)
+            if self._gathering.came(len(messages), loop.time()):
+                self._take_soon(loop)
 
         return received
 
-    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
-        if sum(len(read.frames) for read in self._reads) > MOST_WAITING:
-            loop.call_soon(self._guard, self._take)
-        elif not self._gathering:
-            self._gathering = True
-            wait = self._taken + self._config.gather_ms / 1000 - loop.time()
-            if wait > 0:
-                loop.call_later(wait, self._guard, self._take)
-            else:
-                loop.call_soon(self._guard, self._take)
+    def _take_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+        is_later = self._gathering.at > loop.time()
+        self._taking = (
+            loop.call_at(self._gathering.at, self._guard, self._gathered)
+            if is_later
+            else loop.call_soon(self._guard, self._gathered)
+        )
+
+    def _gathered(self) -> None:
+        self._take()
+        if time.monotonic_ns() >= min(self.core.due, self.core.turned + TURN_APART_NS):
+            self._turn()
 
     def _take(self) -> None:
         """Hands over what was read, as one record."""
-        self._gathering = False
-        self._taken = asyncio.get_running_loop().time()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
         reads, self._reads = self._reads, []
         if reads:
+            self._gathering.taken(asyncio.get_running_loop().time())
             self.core.reads(reads)
             self.core.flush(time.monotonic_ns())
 
@@ -193,6 +203,7 @@ class Shell:
             self._sockets.pop(link, None)
             self._take_safely()
             self._guard(lambda: self.core.closed(link, code, reason, time.time_ns(), time.monotonic_ns()))
+            self._guard(self._turn)
 
         try:
             socket = await ws.connect(wish.url, self._received(link), closed, proxy=self._proxy)
@@ -209,6 +220,7 @@ class Shell:
             return
         self._sockets[link] = socket
         self.core.opened(link, time.time_ns(), time.monotonic_ns())
+        self._guard(self._turn)
 
     def _take_safely(self) -> None:
         """What a socket brought comes before its end."""
@@ -233,8 +245,7 @@ class Shell:
         until = time.monotonic() + LEAVE_S
         while self._sockets and time.monotonic() < until:
             await asyncio.sleep(0.02)
-        self._over = asyncio.get_running_loop().create_future()  # callbacks that are late find nothing to end
-        self._take()
+        self._take()  # callbacks that are late do nothing any more
         self.core.finish(time.time_ns(), time.monotonic_ns())
         beat.phase = "ended"
         self._beat()

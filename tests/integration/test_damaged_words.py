@@ -28,7 +28,6 @@ from shared.events import Feed
 from shared.files import Files
 from shared.lifecycle import Moment
 from shared.process import Lifeline, check_schema
-from shared.rest import Limited
 from shared.topology import Node
 from supervision.ground import read_lake_json
 from supervision.timers import Timers
@@ -162,7 +161,7 @@ def kept(tmp_path: Path) -> tuple[Desk, list[str]]:
     desk.run(2)
     desk.bring(*desk.market.trade())
     desk.ingest.plans.leave("SOLUSDT", "trade", (1, 9), (0, 1), desk.wall)
-    desk.ingest._keep_pause(Limited("enough", 429, 60.0))
+    desk.ingest._pause.keep(60.0, desk.wall)
     desk.run(1)
     names = [f"journal/src/{name}" for name in Files(desk.folder).list("journal/src") if name.endswith(".json")]
     assert len(names) == 3, names

@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from procs.ingest.actions import Send
 from procs.ingest.config import Config
+from procs.ingest.core import SYNC_NS, TICK_NS, TURN_NS
 from procs.ingest.gaps import Tracker
 from shared.checkpoint import Checkpoint
 from shared.files import Files
@@ -154,6 +156,37 @@ def test_time_goes_on_in_silence(desk: Desk) -> None:
     ticks = desk.batches()[before:]
     assert 8 <= len(ticks) <= 11
     assert abs(ticks[-1].ts - desk.venue_now) < 60 * MS
+
+
+def test_a_turn_is_due_for_the_next_record_of_time_for_a_sync_and_for_a_wish(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    assert desk.ingest.due == desk.mono + TURN_NS, "no time is known yet"
+    ready(desk)
+    while desk.ingest.recorder.is_dirty:
+        desk.run(0.05)
+    desk.bring(*desk.market.trade())
+    written = desk.mono
+    desk.pass_time(10 * MS)
+    desk.turn()
+    assert desk.ingest.due == written + TICK_NS < desk.mono + TURN_NS
+    desk.ingest.act([Send(1, b"")])
+    assert desk.ingest.due <= desk.mono, "a wish waits for nothing"
+
+
+def test_who_turns_when_it_is_due_and_at_no_other_time_ticks_and_syncs_in_time(desk: Desk) -> None:
+    synced, ticked = [desk.mono], [desk.mono]
+    before = len(desk.batches())
+    for _ in range(40):
+        desk.pass_time(max(0, desk.ingest.due - desk.mono))
+        was_dirty, written = desk.ingest.recorder.is_dirty, desk.ingest.recorder.written
+        desk.turn()
+        if was_dirty and not desk.ingest.recorder.is_dirty:
+            synced.append(desk.mono)
+        if desk.ingest.recorder.written > written:
+            ticked.append(desk.ingest.recorder.written)
+    assert len(desk.batches()) - before >= 20
+    assert max(b - a for a, b in pairwise(ticked)) == TICK_NS
+    assert max(b - a for a, b in pairwise(synced)) <= SYNC_NS
 
 
 def test_quotes_that_waited_while_this_process_stood_still_are_not_of_now(desk: Desk) -> None:

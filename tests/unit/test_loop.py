@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from shared.lifecycle import SECOND
 from shared.topology import Node, Pipeline
 from shared.wire import Bus
 from supervision import machine
+from supervision.bell import TELLS_OF_CHILDREN, Bell
 from supervision.ground import Ground
 from supervision.loop import Supervisor, named
 
@@ -139,6 +143,47 @@ def test_a_night_s_sleep_is_no_hang_whichever_clock_saw_it(history: History) -> 
     assert len(history.made) == 4 and all(process.code is None for process in history.made)
     history.second()
     assert set(states(history).values()) == {"running"}
+
+
+def test_the_loop_sleeps_long_only_where_nothing_is_under_way(history: History) -> None:
+    def is_calm() -> bool:
+        return history.it._is_calm
+
+    assert not is_calm(), "everybody starts"
+    history.second()
+    assert is_calm()
+    history.process("bars").code = 1
+    history.it.turn(0)
+    assert not is_calm(), "one waits to be started again"
+    for _ in range(3):
+        history.second()
+    assert is_calm()
+    history.it.stages["archive"].stop(history.time)
+    assert not is_calm(), "one drains"
+    history.process("archive").code = 0
+    history.second()
+    assert is_calm(), "one that was stopped wants nothing"
+    history.it.stop()
+    assert not is_calm()
+
+
+@pytest.mark.skipif(not TELLS_OF_CHILDREN, reason="no signal tells of a child's end here: the loop looks")
+def test_what_rings_while_the_loop_looks_around_is_heard_by_its_next_turn(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bell = Bell()
+    history.it._bell = bell
+    history.it._bus.watch(bell.fd)
+    try:
+        process = history.process("bars")
+        monkeypatch.setattr(process, "exit_code", lambda: os.kill(os.getpid(), signal.SIGCHLD))
+        history.it.turn(0)
+        assert select.select([bell.fd], [], [], 0)[0], "who has gone since this look was not seen by it"
+        monkeypatch.undo()
+        history.it.turn(60_000)  # ends at once, or the test runs out of time
+        assert not select.select([bell.fd], [], [], 0)[0]
+    finally:
+        bell.close()
 
 
 def test_a_stop_asks_each_stage_when_nobody_can_give_it_more(history: History) -> None:

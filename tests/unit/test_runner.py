@@ -207,7 +207,7 @@ class Surroundings:
     """Each second its disk has the next of `free`, per mille, and one more record waits; then it leaves."""
 
     def __init__(self, scene: Scene, free: list[int]) -> None:
-        self.bus = None
+        self.bus, self.clock = None, scene.clock
         self.heart = Heart(None, "bars_1s", "", scene.clock)
         self.lifeline = Lifeline()
         self.disk = self
@@ -226,7 +226,7 @@ class Surroundings:
 
 
 def lived(scene: Scene, free: list[int], monkeypatch: pytest.MonkeyPatch) -> Surroundings:
-    def wait(_: object) -> None:
+    def wait(_: object, ns: int) -> None:
         scene.clock.now += COMMIT_NS // 10
 
     monkeypatch.setattr(runner, "_wait", wait)
@@ -254,3 +254,68 @@ def test_what_was_taken_is_durable_as_room_becomes_short_and_a_drain_takes_no_mo
     saved = checkpoint.peek(scene.disk, "journal/bars_1s/ckpt-binance")["position"]
     assert 0 < saved == scene.stage.position < scene.source.last
     assert scene.stage.commits[-2:] == [False, True] and scene.stage.is_closed
+
+
+# --- sleep ---
+
+
+class Bed:
+    """A bus over which nothing comes: each sleep lasts as long as it was meant to."""
+
+    def __init__(self, clock: FakeClock, lifeline: Lifeline, sleeps: int) -> None:
+        self.slept: list[int] = []
+        self._clock, self._lifeline, self._sleeps = clock, lifeline, sleeps
+
+    def wait(self, timeout_ms: int) -> bool:
+        self.slept.append(timeout_ms)
+        self._clock.now += timeout_ms * 1_000_000
+        if len(self.slept) >= self._sleeps:
+            self._lifeline.ask()
+        return False
+
+
+class Asleep(Surroundings):
+    def __init__(self, scene: Scene, sleeps: int) -> None:
+        super().__init__(scene, [])
+        self.bed = Bed(scene.clock, self.lifeline, sleeps)
+        self.bus = self.bed  # type: ignore[assignment]
+
+    def free(self) -> tuple[int, int]:
+        return 500, 1000
+
+
+def test_where_nothing_comes_a_stage_sleeps_until_it_looks_into_the_journal_and_no_less(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    setting = Asleep(scene, 50)
+    runner.run(setting, [scene.loop])  # type: ignore[arg-type]
+    assert setting.bed.slept == [IDLE_LOOK_NS // 1_000_000] * 50
+
+
+def test_a_record_that_comes_over_no_bus_is_taken_after_one_sleep(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    setting = Asleep(scene, 4)
+    begun, taken = scene.clock.now, list[int]()
+    wait = setting.bed.wait
+
+    def given(timeout_ms: int) -> bool:
+        taken.append(scene.stage.position)
+        if len(taken) == 2:
+            scene.give(1)
+        return wait(timeout_ms)
+
+    setting.bed.wait = given  # type: ignore[method-assign]
+    runner.run(setting, [scene.loop])  # type: ignore[arg-type]
+    assert taken == [0, 0, 1, 1]
+    assert scene.clock.now - begun <= 4 * IDLE_LOOK_NS
+
+
+def test_of_several_journals_the_one_that_is_due_first_ends_the_sleep(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    other = Inlet(Reader(scene.disk, "journal/usdm/usdm"), None, 0)
+    copy = Copy(Context("bars_1s", "usdm", "usdm", scene.disk))
+    loop = Loop("usdm", copy, lambda _: other, None, scene.clock)
+    loop.turn()
+    scene.clock.now += IDLE_LOOK_NS // 4
+    setting = Asleep(scene, 4)
+    runner.run(setting, [scene.loop, loop])  # type: ignore[arg-type]
+    assert setting.bed.slept == [75, 25, 75, 25]
