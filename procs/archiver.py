@@ -23,7 +23,7 @@ from shared.lines import line
 from shared.quarantine import set_aside
 from shared.runner import Context, main
 from shared.schedule import file_interval_s
-from shared.seals import Seal, Seals, reaches
+from shared.seals import Seal, Seals, ends_before, reaches
 
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second file.
@@ -91,8 +91,8 @@ class Archiver:
         self._closing: list[tuple[str, str]] = []
         self._journal = context.journal
         self._seals = Seals(context.disk, context.checkpoint.replace("/ckpt-", "/seals-"))
-        self._is_doubtful = False
-        """What stands on disk may be more than the checkpoint knows of."""
+        self._doubt = 0
+        """Up to this record more may stand on disk than the checkpoint knows of."""
         self._broken: dict[str, int] = {}
         self._ids: dict[str, Ids] = {}
         self._agg_ids: dict[str, Ids] = {}
@@ -107,11 +107,12 @@ class Archiver:
     def open(self) -> int:
         stored = self._checkpoint.load()
         self._seals.load()
-        self._is_doubtful = self._checkpoint.is_doubtful
         if stored is not None:
             self._recover(msgspec.msgpack.decode(stored))
-        elif self._is_doubtful:
+        elif self._checkpoint.is_doubtful:
             self._close_strays()
+        if self._checkpoint.is_doubtful:  # one that cannot be read knew of no record that the journal has not
+            self._doubt = max(self._doubt, ends_before(self._disk, self._journal))
         broken = self._seals.broken().items()
         # A sealed hour is the compactor's by now.
         self._broken |= {path: seal.first for path, seal in broken if seal.end + paths.SEAL_AFTER > self._ts}
@@ -120,17 +121,19 @@ class Archiver:
 
     def _recover(self, saved: dict[str, Any]) -> None:
         self._position, self._ts, self._ended = saved["position"], saved["ts"], saved["ended"]
+        self._doubt = saved.get("doubt", 0)
         self._ids = {symbol: Ids.from_intervals(held) for symbol, held in saved["ids"].items()}
         self._agg_ids = {symbol: Ids.from_intervals(held) for symbol, held in saved.get("agg_ids", {}).items()}
         self._closing = [(old, new) for old, new in saved["closing"]]
         self._close_named()
-        if self._is_doubtful and not reaches(self._disk, self._journal, self._position + 1):
+        is_damaged = self._checkpoint.is_doubtful
+        if is_damaged and not reaches(self._disk, self._journal, self._position + 1):
             self._close_strays()  # what a newer checkpoint counted on must not be cut: it would come no more
             return
         kept = set()
         for folder, start, path, size, *more in saved["open"]:
             first, crc = more or (self._position + 1, None)
-            if self._is_doubtful and self._disk.size(path) is None:
+            if is_damaged and self._disk.size(path) is None:
                 continue  # closed after this checkpoint, by one that cannot be read
             kept.add(path)
             cut = self._cut(path, size, first)
@@ -169,7 +172,7 @@ class Archiver:
             says = "is not as it was written"
             if reaches(self._disk, self._journal, first):
                 says += "; what it held is taken again from the journal"
-                self._is_doubtful = True  # what else stands on disk of these records is not written twice
+                self._doubt = max(self._doubt, self._position)  # what else stands of these is not written twice
                 self._position = min(self._position, first - 1)
             else:
                 says += ", and the journal reaches back no further: its lines are lost"
@@ -243,6 +246,11 @@ class Archiver:
             _of(self._ids, symbol).add_range(lowest, highest)
         self._ended = self._ended and not groups
         return True
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Whether what comes may stand on disk already: in the checkpoint, too, for a life may end on the way there."""
+        return self._position < self._doubt
 
     def _entry(self, key: str, start: int, first: int) -> _Open:
         return self._open.get((key, start)) or self._begin(key, start, first)
@@ -350,6 +358,7 @@ class Archiver:
             "position": self._position,
             "ts": self._ts,
             "ended": self._ended,
+            "doubt": self._doubt,
             "keep": self._keep(),
             "open": [(*key, entry.path, entry.size, entry.first, entry.crc) for key, entry in self._open.items()],
             "closing": self._closing,

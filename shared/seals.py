@@ -13,7 +13,7 @@ from loguru import logger
 
 from shared.checkpoint import Checkpoint
 from shared.files import Disk
-from shared.journal import segments
+from shared.journal import HEADER, segment_path, segments
 
 MOST_CHECKED = 256 << 20
 """Bytes that start-up reads again, the newest files first."""
@@ -64,6 +64,16 @@ class Seals:
             if size != seal.size or (read <= MOST_CHECKED and zlib.crc32(self._disk.read(path)) != seal.crc):
                 found[path] = seal
         return found
+
+
+def ends_before(disk: Disk, journal: str) -> int:
+    """A number that no record of a journal exceeds, whatever of it can be read; 0 where there is none."""
+    for stage in disk.list("journal"):
+        folder = f"journal/{stage}/{journal}"
+        found = segments(disk, folder)
+        if found:  # each number stands for a header or for an event, which is no shorter
+            return found[-1] + (disk.size(segment_path(folder, found[-1])) or 0) // HEADER.size
+    return 0
 
 
 def reaches(disk: Disk, journal: str, first: int) -> bool:

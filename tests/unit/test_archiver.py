@@ -41,6 +41,11 @@ def feed(stage: Archiver, first: int, ts: int, *events: Event) -> int:
     return batch.last + 1
 
 
+def journal(disk: Files) -> None:
+    """One that begins with its first record; how long it is says how much may have been archived of it."""
+    disk.write(f"journal/binance/binance/j-{1:020d}.log", bytes(1000))
+
+
 def text(disk: Files, path: str) -> str:
     return disk.read(path).decode()
 
@@ -327,6 +332,7 @@ def test_a_file_that_came_to_be_later_than_its_entry_has_a_durable_name(
 ) -> None:
     """After damage an entry may be there before its file, for all its lines stand elsewhere (simulated: seed 331)."""
     disk = Files(tmp_path)
+    journal(disk)
     disk.write("journal/archive/ckpt-binance.1", b"torn")
     disk.write(f"{RAW}/part_1342.jsonl", line(trade(T0)).encode())
     stage = archiver(disk)
@@ -339,6 +345,49 @@ def test_a_file_that_came_to_be_later_than_its_entry_has_a_durable_name(
     monkeypatch.setattr(disk, "sync_dir", lambda path: named.extend(disk.list(path)))
     stage.commit()
     assert "open_1342_1.jsonl" in named
+
+
+@pytest.mark.parametrize("damage", ["the only slot", "one of two", "a file"])
+def test_what_stands_on_disk_is_not_written_twice_by_the_second_life_after_damage_either(
+    tmp_path: Path, damage: str
+) -> None:
+    """The first one came only part of the way, and its checkpoint is sound (simulated: seed 6064)."""
+    disk, events = Files(tmp_path), [trade(T0 + number * S, number) for number in range(1, 7)]
+    journal(disk)
+    stage = archiver(disk, rotate_every_s=1)
+    for number, event in enumerate(events):
+        feed(stage, 2 * number + 1, event.ts + 5 * S * (number == 5), event)
+        if number == 5 or (number == 1 and damage != "the only slot"):
+            stage.commit()
+    # Given what makes a start go back to before the lines of files that are closed
+    if damage == "a file":
+        disk.write(f"{RAW}/part_134202.jsonl", line(trade(T0 + 2 * S, 2)).encode().swapcase())
+    else:
+        disk.write(f"journal/archive/ckpt-binance.{int(damage == 'the only slot')}", b"")
+    # When one life comes as far as the third event, and the next to the end
+    for until in (3, 6):
+        stage = Archiver(Context("archive", "binance", "binance", disk), Config(rotate_every_s=1))
+        done = stage.open() // 2
+        assert done < until
+        for number, event in list(enumerate(events))[done:until]:
+            feed(stage, 2 * number + 1, event.ts, event)
+        stage.commit(final=until == 6)
+    # Then each stands there once
+    assert sorted("".join(text(disk, f"{RAW}/{name}") for name in disk.list(RAW)).splitlines(keepends=True)) == sorted(
+        line(event) for event in events
+    )
+
+
+def test_doubt_ends_with_what_may_stand_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Files(tmp_path)
+    journal(disk)
+    disk.write("journal/archive/ckpt-binance.1", b"torn")
+    stage = archiver(disk)
+    stage.handle(Batch(1, T0, busy(T0, *range(1, 51))))
+    monkeypatch.setattr(stage, "_take", None)  # from here on nothing is looked at line by line
+    stage.handle(Batch(52, T0, busy(T0, 51, 52)))
+    stage.commit()
+    assert len(text(disk, f"{RAW}/open_1342.jsonl").splitlines()) == 52
 
 
 # --- columns ---
@@ -382,6 +431,7 @@ def test_columns_beyond_the_buffer_are_written_before_the_commit(tmp_path: Path)
 
 def test_after_damage_columns_that_stand_on_disk_are_not_written_twice(tmp_path: Path) -> None:
     disk = Files(tmp_path)
+    journal(disk)
     disk.write("journal/archive/ckpt-binance.1", b"torn")
     disk.write(f"{RAW}/part_1342.jsonl", "".join(map(line, busy(T0, 1, 2))).encode())
     stage = archiver(disk)
