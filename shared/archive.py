@@ -138,7 +138,7 @@ def read_runs(
     found, problems = _read(disk, raw_dir(venue, symbol, date), hour, read)
     if not found and not problems and hour in tickfiles.hours(disk, venue, symbol, date):
         found += tickfiles.read_hour(disk, venue, symbol, date, hour)
-    return lineruns.joined(found), problems
+    return lineruns.gathered(found), problems
 
 
 def read_day(disk: Disk, venue: str, symbol: str, date: str) -> Iterator[tuple[int, list[Line], list[Problem]]]:

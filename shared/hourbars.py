@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from shared import kernels
 from shared.bars import Bars
 from shared.events import QUOTE, Bar, Columns, plain
+from shared.lineruns import joined
 from shared.numbers import DIGITS, Units
 from shared.paths import HOUR, SECOND
 from shared.seconds import NO_ID, Second, Standing, within
@@ -34,26 +35,28 @@ _PRECISE: Final = 1 << 53
 class HourBars(Bars):
     """As `Bars`; who has a whole hour in columns may give it at once."""
 
-    def take_hour(self, columns: Columns, begin: int) -> list[Bar] | None:
+    def take_hour(self, columns: Sequence[Columns], begin: int) -> list[Bar] | None:
         """The bars of the hour that begins at `begin` (nanoseconds), of the one symbol all of whose trades and quotes
-        these are; `advance` to its end must follow. None, and nothing has changed, where they must go as a stream.
+        these are, one or more columns of the same digits; `advance` to its end must follow. None, and nothing has
+        changed, where they must go as a stream.
         """
-        if kernels.library is None or len(columns.symbols) != 1 or self._stirred:
+        if kernels.library is None or self._stirred:
             return None
-        series = self._series.get(columns.symbols[0]) or self._begin(columns.symbols[0])
+        (symbol,), digits = columns[0].symbols, columns[0].digits
+        series = self._series.get(symbol) or self._begin(symbol)
         is_late = self._closed is not None and self._closed * SECOND > begin
         if is_late or not series.is_settled or within(series.cuts, begin, begin + HOUR):
             return None
-        is_trade = np.frombuffer(columns.kinds, np.uint8) != QUOTE
-        ids = np.frombuffer(columns.ids, np.int64)
+        is_trade = np.frombuffer(b"".join([one.kinds for one in columns]), np.uint8) != QUOTE
+        ids = np.frombuffer(b"".join([one.ids for one in columns]), np.int64)
         trades, standing = np.sort(ids[is_trade]), series.standing_at(begin)
         is_new = not len(trades) or int(trades[0]) > series.top
         is_newer = standing is None or int(ids[~is_trade].min(initial=_HIGH)) >= standing[1]
-        book = _book(standing, columns.digits, self._units)
+        book = _book(standing, digits, self._units)
         seconds = _summed(kernels.library, columns, begin) if is_new and is_newer and book else None
         if seconds is None or book is None:
             return None
-        hour = _Hour(columns.digits, begin, seconds, standing, book, series.top)
+        hour = _Hour(digits, begin, seconds, standing, book, series.top)
         if not hour.is_narrow:
             return None
         for run in np.split(trades, np.flatnonzero(np.diff(trades) != 1) + 1):
@@ -63,19 +66,24 @@ class HourBars(Bars):
         return hour.bars(series.symbol)
 
 
-def _summed(library: ctypes.CDLL, columns: Columns, begin: int) -> Ints | None:
+def _summed(library: ctypes.CDLL, columns: Sequence[Columns], begin: int) -> Ints | None:
     """What each second of the hour comes to; None where something is not in order even after it was put in order."""
     found = _taken(library, columns, begin)
-    return found if found is not None else _taken(library, _ordered(columns), begin)
+    return found if found is not None else _taken(library, [_ordered(joined(columns))], begin)
 
 
-def _taken(library: ctypes.CDLL, columns: Columns, begin: int) -> Ints | None:
+def _taken(library: ctypes.CDLL, columns: Sequence[Columns], begin: int) -> Ints | None:
     seconds = np.zeros((SECONDS, len(kernels.SECOND_FIELDS)), np.int64)
-    places = kernels.pointers([kernels.address(getattr(columns, name)) for name in kernels.COLUMNS])
-    taken = library.lake_seconds(
-        len(columns), kernels.address(columns.kinds), ctypes.byref(places), begin, SECONDS, seconds.ctypes.data
-    )
-    return seconds if taken == len(columns) else None
+    reached = np.array([NO_ID, begin, NO_ID, begin])
+    for one in columns:
+        places = kernels.pointers([kernels.address(getattr(one, name)) for name in kernels.COLUMNS])
+        taken = library.lake_seconds(
+            len(one), kernels.address(one.kinds), ctypes.byref(places), begin, SECONDS, seconds.ctypes.data,
+            reached.ctypes.data,
+        )  # fmt: skip
+        if taken < len(one):
+            return None
+    return seconds
 
 
 def _ordered(columns: Columns) -> Columns:

@@ -558,15 +558,21 @@ static inline int add_quote(int64_t *second, int64_t ts, int64_t id, int64_t bid
     return !__builtin_add_overflow(second[WEIGHTED], weighted, second + WEIGHTED);
 }
 
+/* Where trades and quotes, each by themselves, have come to. */
+struct reached {
+    int64_t trade, traded, quote, quoted;
+};
+
 /* Rows of one symbol into the `most` seconds from `begin` on (nanoseconds). How many rows were taken: all of them where
-   trades and quotes, each by themselves, are in the order of ids and of time, within these seconds, and no sum is too
-   large. Numbers are not below zero.  */
+   trades and quotes are in the order of ids and of time, within these seconds, and no sum is too large. Numbers are not
+   below zero.  */
 EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *const *columns, int64_t begin,
-                            int64_t most, int64_t *seconds)
+                            int64_t most, int64_t *seconds, struct reached *reached)
 {
     const int64_t *all_ts = columns[TS], *ids = columns[IDS], *price = columns[PRICE], *qty = columns[QTY];
     const int64_t *ask = columns[ASK], *ask_qty = columns[ASK_QTY];
-    int64_t trade = -1, traded = begin, quote = -1, quoted = begin, quotes = 0, row = 0;
+    int64_t trade = reached->trade, traded = reached->traded, quote = reached->quote, quoted = reached->quoted;
+    int64_t quotes = 0, row = 0;
     for (; row < count; row++) {
         int64_t ts = all_ts[row], id = ids[row];
         int is_quote = kinds[row] == QUOTE;
@@ -587,5 +593,6 @@ EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *
             trade = id;
         }
     }
+    *reached = (struct reached){trade, traded, quote, quoted};
     return row;
 }

@@ -36,7 +36,7 @@ _CALLS: Final = {
     "lake_read": (None, (_Pointer, ctypes.c_char_p, _Int, _Pointer, _Pointer, _Pointer, _Int)),
     "lake_lines": (None, (_Pointer, _Int, _Pointer, _Pointer, _Pointer)),
     "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
-    "lake_seconds": (_Int, (_Int, _Pointer, _Pointer, _Int, _Int, _Pointer)),
+    "lake_seconds": (_Int, (_Int, _Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer)),
 }
 
 

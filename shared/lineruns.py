@@ -10,7 +10,7 @@ import ctypes
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -118,21 +118,23 @@ def runs(library: ctypes.CDLL, symbol: str, data: bytes) -> Iterator[Columns | b
 # --- rows of several files ---
 
 
-def joined(found: Iterable[Columns | Line]) -> list[Columns | list[Line]]:
-    """The same events: columns that follow each other are one."""
+def gathered(found: Iterable[Columns | Line]) -> list[Columns | list[Line]]:
+    """The same events; single ones that follow each other are a list."""
     made: list[Columns | list[Line]] = []
-    for is_columns, some in groupby(found, lambda one: isinstance(one, Columns)):
-        if is_columns:
-            made.append(_one([one for one in some if isinstance(one, Columns)]))
+    for one in found:
+        if isinstance(one, Columns):
+            made.append(one)
+        elif made and isinstance(made[-1], list):
+            made[-1].append(one)
         else:
-            made.append([one for one in some if not isinstance(one, Columns)])
+            made.append([one])
     return made
 
 
 _COLUMNS: Final = ("kinds", "symbol", *kernels.COLUMNS)
 
 
-def _one(columns: Sequence[Columns]) -> Columns:
+def joined(columns: Sequence[Columns]) -> Columns:
     """Of one symbol, behind each other."""
     if len(columns) == 1:
         return columns[0]

@@ -9,7 +9,7 @@ and what completes it from after (ids that came late or interleave) from the hou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
@@ -126,31 +126,31 @@ class Rebuild:
         made = self._at_once(bars, hour, runs)
         if made is None:
             aggregates = sorted((event for event in _single(runs) if isinstance(event, AggTrade)), key=_by_id)
-            for run in runs:
-                for part in self._parts(run):
-                    bars.take(part)
+            for part in _parts(runs):
+                bars.take(part)
             bars.take(aggregates)
         given = bars.advance((hour + 1) * paths.HOUR)
         return [*(made or ()), *(given[1] if given else ())]
 
     def _at_once(self, bars: Bars, hour: Hour, runs: Runs) -> list[Bar] | None:
-        """The bars of an hour that stands in one piece and in which no quote ceased to stand; None of another."""
+        """The bars of an hour that stands in columns and in which no quote ceased to stand; None of another."""
         columns = [run for run in runs if isinstance(run, Columns)]
-        single = list(_single(runs))
-        if len(columns) != 1 or any(not isinstance(event, Feed) or event.kind in DECISIVE for event in single):
+        if not columns or any(not isinstance(event, Feed) or event.kind in DECISIVE for event in _single(runs)):
             return None
         from shared.hourbars import HourBars
 
-        return bars.take_hour(columns[0], hour * paths.HOUR) if isinstance(bars, HourBars) else None
+        return bars.take_hour(columns, hour * paths.HOUR) if isinstance(bars, HourBars) else None
 
-    @staticmethod
-    def _parts(run: Columns | Sequence[Event]) -> Iterable[Columns | Iterable[Event]]:
-        """As bars take them; aggregates wait."""
-        if not isinstance(run, Columns):
-            return [(event for event in run if not isinstance(event, AggTrade))]
-        from shared.lineruns import cut
 
-        return cut(run)
+def _parts(runs: Runs) -> Iterator[Columns | Iterable[Event]]:
+    """As bars take them; aggregates wait."""
+    for is_columns, some in groupby(runs, lambda run: isinstance(run, Columns)):
+        if is_columns:
+            from shared import lineruns
+
+            yield from lineruns.cut(lineruns.joined([run for run in some if isinstance(run, Columns)]))
+        else:
+            yield (event for run in some for event in run if not isinstance(event, AggTrade))
 
 
 def _bars(*settings: Any) -> Bars:

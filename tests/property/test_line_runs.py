@@ -34,6 +34,12 @@ def library(monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     return kernels.library
 
 
+def in_columns(library: ctypes.CDLL, data: bytes) -> Columns:
+    (columns,) = lineruns.runs(library, SYMBOL, data)
+    assert isinstance(columns, Columns)
+    return columns
+
+
 def as_bars_ask(event: Trade | AggTrade | Quote) -> Fields:
     if isinstance(event, Trade):
         return event.symbol, event.ts, event.trade_id, units(event.price), units(event.qty), event.side
@@ -106,9 +112,7 @@ def test_columns_are_cut_where_trade_ids_are_missing_and_joined_where_they_go_on
     lost = next(at for at in range(90, 200) if isinstance(events[at], Trade))
     texts = [line(event).encode() for event in (*events[:lost], *events[lost + 1 :])]
     files = b"".join(texts[:50]), b"".join(texts[50:])
-    (whole,) = lineruns.joined(run for data in files for run in lineruns.runs(library, SYMBOL, data))  # type: ignore[misc]
-    assert isinstance(whole, Columns)
-    first, second = lineruns.cut(whole)
+    first, second = lineruns.cut(lineruns.joined([in_columns(library, data) for data in files]))
     assert [as_bars_ask(event) for event in (*first, *second)] == [as_bars_ask(parse_line(text)) for text in texts]
     ids = [event.trade_id for event in second if isinstance(event, Trade)]
     assert ids == list(range(ids[0], ids[0] + len(ids)))
@@ -142,11 +146,11 @@ def test_no_more_rows_are_written_than_there_is_memory_for(library: ctypes.CDLL)
 def test_an_hour_at_once_leaves_the_very_state_that_the_stream_leaves(library: ctypes.CDLL, seed: int) -> None:
     at_once, streamed = HourBars(0, 2 * HOUR), Bars(0, 2 * HOUR)
     for hour, data in enumerate(odd_lines.hours(seed).values()):
-        (columns,) = lineruns.joined(lineruns.runs(library, SYMBOL, data))  # type: ignore[arg-type]
-        assert isinstance(columns, Columns)
+        half = data.find(b"\n", len(data) // 2) + 1
+        columns = in_columns(library, data)
         begin = NOON + hour * HOUR
         before = at_once.state()
-        bars = at_once.take_hour(columns, begin)
+        bars = at_once.take_hour([in_columns(library, data[:half]), in_columns(library, data[half:])], begin)
         if bars is None:  # nothing was touched
             assert at_once.state() == before or at_once.state() == _begun(before)
             at_once.take(columns)
@@ -165,10 +169,9 @@ def _begun(state: bytes) -> bytes:
 
 def test_a_plain_hour_is_made_at_once_and_one_in_which_the_feed_was_cut_is_not(library: ctypes.CDLL) -> None:
     data = "".join(map(line, Market().events(NOON, 40))).encode()
-    (columns,) = lineruns.joined(lineruns.runs(library, SYMBOL, data))  # type: ignore[arg-type]
-    assert isinstance(columns, Columns)
-    bars = HourBars(0, 2 * HOUR).take_hour(columns, NOON)
+    columns = in_columns(library, data)
+    bars = HourBars(0, 2 * HOUR).take_hour([columns], NOON)
     assert bars is not None and len(bars) == 40
     cut = HourBars(0, 2 * HOUR)
     cut.take([Feed("disconnected", NOON + 5, NOON + 5)])
-    assert cut.take_hour(columns, NOON) is None
+    assert cut.take_hour([columns], NOON) is None
