@@ -297,19 +297,17 @@ class Archiver:
         entry = self._open[key, start] = _Open(path, start + self._every, first)
         return entry
 
-    def _write(self, entry: _Open, durably: bool = False) -> None:
+    def _write(self, entry: _Open) -> None:
         """Appends what waits."""
         data = b"".join(entry.lines)
         appender = self._disk.appender(entry.path)
         try:
             appender.write(data)
-            if durably:
-                appender.sync()
         finally:
             appender.close()
         entry.size = appender.size
         entry.crc = None if entry.crc is None else crc32(data, entry.crc)
-        entry.unsynced = not durably
+        entry.unsynced = True
         self.counters["bytes_written"] += len(data)
         entry.lines.clear()
         entry.waiting = 0
@@ -320,15 +318,15 @@ class Archiver:
         folders = set()
         for entry in self._open.values():
             if entry.lines:
-                self._write(entry, durably=True)
-            elif entry.unsynced:
-                self._disk.sync(entry.path)
-                entry.unsynced = False
+                self._write(entry)
             if entry.fresh and entry.size:
                 folders.add(entry.path.rpartition("/")[0])
                 entry.fresh = False
-        for folder in sorted(folders):
-            self._disk.sync_dir(folder)
+        unsynced = [entry for entry in self._open.values() if entry.unsynced]
+        self._disk.sync_files([entry.path for entry in unsynced])
+        for entry in unsynced:
+            entry.unsynced = False
+        self._disk.sync_dirs(sorted(folders))
         everything = final or self._ended
         done = [key for key, entry in self._open.items() if everything or entry.end + CLOSE_AFTER <= self._ts]
         for key in done:
@@ -377,8 +375,7 @@ class Archiver:
                 self._disk.rename(old, name)
                 if name != new:
                     self._seals.of.pop(new, None)
-        for folder in sorted({new.rpartition("/")[0] for _, new in self._closing}):
-            self._disk.sync_dir(folder)
+        self._disk.sync_dirs(sorted({new.rpartition("/")[0] for _, new in self._closing}))
         self._closing.clear()
 
     def _free(self, path: str) -> str:

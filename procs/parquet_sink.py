@@ -201,13 +201,13 @@ class ParquetSink:
         folders: set[str] = set()
         self._place_late(folders)
         ready = [self._write_part(place, rows) for place, rows in sorted(self._rows.items()) if rows]
+        self._disk.sync_files([tmp for tmp, _ in ready])
         self._clear_leftover()
         for tmp, path in ready:
             self._seal(path, tmp)
             self._disk.rename(tmp, path)
             folders.add(path.rpartition("/")[0])
-        for folder in sorted(folders):
-            self._disk.sync_dir(folder)
+        self._disk.sync_dirs(sorted(folders))
         self._seals.store(before=self._ts - paths.HOUR - paths.SEAL_AFTER)
         self._store()
         self._rows.clear()
@@ -218,8 +218,7 @@ class ParquetSink:
         """Durably, before what replaces them gets its names: a power cut must not bring them back beside it."""
         for path in sorted(self._leftover):
             self._disk.remove(path)
-        for folder in sorted({path.rpartition("/")[0] for path in self._leftover}):
-            self._disk.sync_dir(folder)
+        self._disk.sync_dirs(sorted({path.rpartition("/")[0] for path in self._leftover}))
         self._leftover.clear()
 
     def _write_part(self, place: Place, rows: dict[int, Bar]) -> tuple[str, str]:
@@ -229,7 +228,8 @@ class ParquetSink:
         name = f"part_{paths.clock_name(ordered[0].window_start)}_{first:016d}_{self._position:016d}.parquet"
         path = f"{paths.bars_dir(self._venue, symbol, paths.date_of(hour))}/{name}"
         metadata = {"lake.schema": str(SCHEMA_VERSION), "lake.first": str(first), "lake.last": str(self._position)}
-        self._disk.write_table(path + TMP, bar_table(ordered, self._venue), self._compression, metadata)
+        table = bar_table(ordered, self._venue)
+        self._disk.write_table(path + TMP, table, self._compression, metadata, durably=False)
         self.counters["rows"] += len(ordered)
         return path + TMP, path
 

@@ -12,9 +12,9 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +66,12 @@ class Disk(Protocol):
 
     def sync_dir(self, path: str) -> None: ...
 
+    def sync_files(self, paths: Sequence[str]) -> None:
+        """As `sync` of each; of hundreds in a small part of the time."""
+
+    def sync_dirs(self, paths: Sequence[str]) -> None:
+        """As `sync_dir` of each; of hundreds in a small part of the time."""
+
     def rename(self, old: str, new: str) -> None:
         """Raises FileExistsError where `new` stands already."""
 
@@ -85,10 +91,12 @@ class Disk(Protocol):
         table: pa.Table,
         compression: str = "snappy",
         metadata: dict[str, str] | None = None,
+        *,
+        durably: bool = True,
         **options: object,
     ) -> None:
-        """Writes, closes, reads back footer and row count, fsyncs. The name should end in ``.tmp``: rename when all is
-        well.
+        """Writes, closes, reads back footer and row count, fsyncs unless the caller does. The name should end in
+        ``.tmp``: rename when all is well.
         """
 
     def read_table(self, path: str) -> pa.Table: ...
@@ -160,6 +168,29 @@ def _fsync(fd: int) -> None:
         os.fsync(fd)
 
 
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | _O_BINARY)  # Windows flushes writable handles only
+    try:
+        _fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # names are durable there without a call
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+_MANY: Final = 8
+_WAITING: Final = 8
+"""Files from which on they are made durable side by side, and by how many threads."""
+
+
 class Files:
     """The real disk. `pulse` is called after everything that waits for it: hundreds of files take it seconds to make
     durable, and who is at work must not look dead.
@@ -220,24 +251,36 @@ class Files:
         os.truncate(self.path(path), size)
 
     def sync(self, path: str) -> None:
-        fd = os.open(self.path(path), os.O_RDWR | _O_BINARY)  # Windows flushes writable handles only
-        try:
-            _fsync(fd)
-        finally:
-            os.close(fd)
+        _sync_file(self.path(path))
         self._pulse()
 
     def sync_dir(self, path: str) -> None:
         self._sync_folder(self._folder(path))
 
+    def sync_files(self, paths: Sequence[str]) -> None:
+        if len(paths) < _MANY:
+            for path in paths:
+                self.sync(path)
+        else:
+            self._side_by_side(_sync_file, [self.path(path) for path in paths])
+
+    def sync_dirs(self, paths: Sequence[str]) -> None:
+        if len(paths) < _MANY:
+            for path in paths:
+                self.sync_dir(path)
+        else:
+            self._side_by_side(_sync_folder, [self._folder(path) for path in paths])
+
+    def _side_by_side(self, sync: Callable[[Path], None], paths: Sequence[Path]) -> None:
+        """Those who wait at once share what they wait for: the disk is asked once for many."""
+        from concurrent.futures import ThreadPoolExecutor  # for hundreds of symbols only
+
+        with ThreadPoolExecutor(_WAITING) as pool:
+            for _ in pool.map(sync, paths):  # raises what went wrong with any of them
+                self._pulse()
+
     def _sync_folder(self, folder: Path) -> None:
-        if os.name == "nt":  # names are durable there without a call
-            return
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _sync_folder(folder)
         self._pulse()
 
     def _make(self, folder: Path) -> None:
@@ -279,6 +322,8 @@ class Files:
         table: pa.Table,
         compression: str = "snappy",
         metadata: dict[str, str] | None = None,
+        *,
+        durably: bool = True,
         **options: object,
     ) -> None:
         import pyarrow.parquet as pq
@@ -292,7 +337,8 @@ class Files:
             rows = pq.read_metadata(target).num_rows
             if rows != table.num_rows:
                 raise OSError(f"{path}: {rows} rows on disk where {table.num_rows} were written")
-            self.sync(path)
+            if durably:
+                self.sync(path)
         except BaseException:
             with contextlib.suppress(OSError):  # on a full disk its bytes are wanted
                 target.unlink()

@@ -226,6 +226,13 @@ class SimAppender:
         return
 
 
+def _lie_about(path: str) -> str:
+    """What a process that lies calls the sync of this file."""
+    if path.endswith(".log"):
+        return "sync_segment"
+    return "settle" if "/ckpt-" in path else "sync_table" if ".parquet" in path else ""
+
+
 class _Call:
     """One changing call of a process to the disk: it may end the process before or after it, or fail."""
 
@@ -381,9 +388,16 @@ class SimDisk:
         self._begin()
         node = self._node(path)
         with self.call("sync", path):
-            lie = "sync_segment" if path.endswith(".log") else "settle" if "/ckpt-" in path else ""
-            if lie not in self.lies:
+            if _lie_about(path) not in self.lies:
                 node.sync()
+
+    def sync_files(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.sync(path)
+
+    def sync_dirs(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            self.sync_dir(path)
 
     def sync_dir(self, path: str) -> None:
         self._begin()
@@ -428,9 +442,11 @@ class SimDisk:
         table: pa.Table,
         compression: str = "snappy",
         metadata: dict[str, str] | None = None,
+        *,
+        durably: bool = True,
         **options: object,
     ) -> None:
-        self._write_tables(path, [table], metadata or {})
+        self._write_tables(path, [table], metadata or {}, durably)
 
     def write_groups(
         self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
@@ -444,7 +460,9 @@ class SimDisk:
             raise OSError(errno.EINVAL, f"{path} is no whole table")
         yield from itertools.islice(found, 1, None)
 
-    def _write_tables(self, path: str, groups: Sequence[pa.Table], metadata: dict[str, str]) -> None:
+    def _write_tables(
+        self, path: str, groups: Sequence[pa.Table], metadata: dict[str, str], durably: bool = True
+    ) -> None:
         self._begin()
         node = self.medium.names.get(path)
         with self.call("open", path):
@@ -453,9 +471,8 @@ class SimDisk:
             elif node.data:
                 node.cut(0)
         self.put(node, self.medium.table_bytes(groups, metadata), path)
-        with self.call("sync", path):
-            if "sync_table" not in self.lies:
-                node.sync()
+        if durably:
+            self.sync(path)
 
     def read_table(self, path: str) -> pa.Table:
         self._begin()
