@@ -21,7 +21,7 @@ from shared.files import Disk
 from shared.seconds import REACH
 
 LOOK_BACK = 48
-"""Hours before the first one that are searched for the quote that stood and the last trade."""
+"""Hours before the day that are searched for the quote that stood and the last trade, whichever hours are made."""
 DECISIVE = (*ENDS_QUOTES, "ended")
 """What happened to a feed that bars ask about."""
 Hour = int
@@ -96,7 +96,7 @@ class Rebuild:
         """The hours before `first`, as many as are needed, in the order of time."""
         found: list[tuple[Hour, Runs]] = []
         has_trade = has_quote = False
-        for hour in range(first - 1, first - 1 - LOOK_BACK, -1):
+        for hour in range(first - 1, first - first % 24 - LOOK_BACK - 1, -1):
             runs = self._read(hour)
             if runs:
                 found.append((hour, runs))

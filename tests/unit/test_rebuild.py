@@ -53,20 +53,21 @@ def test_quotes_and_ids_are_found_days_before(tmp_path: Path) -> None:
 
 def test_the_search_ends_at_a_disconnect_and_after_two_days(tmp_path: Path) -> None:
     disk = Files(tmp_path)
-    write_raw(disk, [quote(NOON - 5 * HOUR, 1), trade(NOON - 49 * HOUR, 7), trade(NOON, 8)])
+    write_raw(disk, [quote(NOON - 5 * HOUR, 1), trade(NOON - 61 * HOUR, 7), trade(NOON, 8)])
     write_feed(disk, [Feed("disconnected", NOON - HOUR, 0)])
     (bar,) = Rebuild(disk, "binance", "SOLUSDT").hour(DATE, 12)
     assert (bar.bid, bar.is_complete) == (None, False)
 
 
-OVERTAKEN = [
+REACH_OVER = [
     [quote(NOON - 300 * MS, 10, "11.0"), quote(NOON + 200 * MS, 9), trade(NOON + SECOND, 6), trade(NOON + 3 * HOUR, 7)],
     [quote(NOON - 12 * HOUR, 10, "11.0"), quote(NOON, 9), trade(NOON + SECOND, 6), trade(NOON + 3 * HOUR, 7)],
     [trade(NOON - MS, 6), trade(NOON - MS, 8), trade(NOON, 7), quote(NOON, 1), trade(NOON + 3 * HOUR, 9)],
+    [trade(NOON - 50 * HOUR, 6), quote(NOON - 3 * HOUR, 1), quote(NOON, 2), trade(NOON + HOUR, 7)],
 ]
 
 
-@pytest.mark.parametrize("lines", OVERTAKEN, ids=["a quote", "a quote by half a day", "a trade"])
+@pytest.mark.parametrize("lines", REACH_OVER, ids=["a quote", "a quote by half a day", "a trade", "silence"])
 def test_what_is_made_of_an_hour_does_not_depend_on_those_made_with_it(
     tmp_path: Path, lines: list[Trade | Quote]
 ) -> None:
