@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import repeat
 from typing import Any, Final, NamedTuple
 
@@ -215,13 +214,12 @@ class _Hour:
 
     # --- what they leave behind ---
 
-    def left(self) -> tuple[list[int], list[int], Sequence[Callable[[], Second]], list[int], Standing | None]:
+    def left(self) -> tuple[list[int], list[int], Callable[[int], Second], list[int], Standing | None]:
         """The seconds, the highest id of each, what is known of each, those that are not complete, what stands."""
         secs: list[int] = (self._start // SECOND).tolist()
         incomplete: list[int] = (self._start[self._has_trades & ~self._is_complete] // SECOND).tolist()
-        seconds = [partial(self._second, row) for row in range(len(secs))]
         standing = self._standing(len(secs) - 1) if secs else self._before
-        return secs, self._tops.tolist(), seconds, incomplete, standing
+        return secs, self._tops.tolist(), self._second, incomplete, standing
 
     def _standing(self, row: int) -> Standing | None:
         at = int(self._stands[row])
@@ -230,8 +228,9 @@ class _Hour:
         texts = [plain(number, self._digits) for number in self._book[:, at].tolist()]
         return (int(self._sums.last_ts[at]), int(self._sums.update[at]), *texts)  # type: ignore[return-value]
 
-    def _second(self, row: int) -> Second:
+    def _second(self, sec: int) -> Second:
         """As `Series.close` leaves it."""
+        row = int(np.searchsorted(self._start, sec * SECOND))
         one = _Sums._make(column[row : row + 1] for column in self._sums)
         unit = 10 ** (DIGITS - self._digits)
         second = Second(quote_count=int(one.quotes[0]), standing=self._standing(row), is_shown=True)

@@ -38,7 +38,7 @@ class Series:
         # Closed seconds, in order: three lists of one length.
         self._secs: list[int] = []
         self._tops: list[int] = []
-        self._packs: list[bytes | Callable[[], Second]] = []
+        self._packs: list[bytes | Callable[[int], Second]] = []
         # What the seconds before them leave behind.
         self._base_top = NO_ID
         self._base_standing: Standing | None = None
@@ -81,6 +81,11 @@ class Series:
         """No second is open, none holds more than is closed."""
         return not self.open and self.top == self._closed_top
 
+    def _opened(self, at: int) -> Second:
+        """A closed second."""
+        pack = self._packs[at]
+        return Second.unpack(pack) if isinstance(pack, bytes) else pack(self._secs[at])
+
     def standing_at(self, start: int) -> Standing | None:
         """The quote that stands where the second that begins there begins."""
         return self._surviving(self.standing, start)
@@ -89,14 +94,15 @@ class Series:
         self,
         secs: list[int],
         tops: list[int],
-        seconds: Iterable[Callable[[], Second]],
+        seconds: Callable[[int], Second],
         incomplete: Iterable[int],
         standing: Standing | None,
     ) -> None:
-        """Closed seconds that were never open, all behind those there are; `ids` holds theirs already."""
+        """Closed seconds that were never open, all behind those there are; `ids` holds theirs already, `seconds` says
+        what is known of one."""
         self._secs += secs
         self._tops += tops
-        self._packs += seconds
+        self._packs += [seconds] * len(secs)
         self._incomplete.update(incomplete)
         self.top = self._closed_top = max(self._closed_top, *tops, NO_ID)
         self.standing = standing
@@ -118,7 +124,7 @@ class Series:
         if second is None:
             at = bisect_left(self._secs, sec)
             if at < len(self._secs) and self._secs[at] == sec:
-                second = _opened(self._packs[at])
+                second = self._opened(at)
             else:
                 second = self._empty(sec, at)
                 self._secs.insert(at, sec)
@@ -129,7 +135,7 @@ class Series:
 
     def _empty(self, sec: int, at: int) -> Second:
         """A closed second of which nothing was known: no quote came in it, but one may have stood."""
-        before = _opened(self._packs[at - 1]).standing if at else self._base_standing
+        before = self._opened(at - 1).standing if at else self._base_standing
         second = Second()
         start = sec * SECOND
         cuts = within(self.cuts, start, start + SECOND)
@@ -168,7 +174,7 @@ class Series:
         bars = []
         for sec in sorted(self._incomplete.union(self._touched)):
             at = bisect_left(self._secs, sec)
-            second = self._touched.get(sec) or _opened(self._packs[at])
+            second = self._touched.get(sec) or self._opened(at)
             changed = sec in self._changed
             if second.last_id >= 0:
                 before = max(self._base_top, max(self._tops[:at], default=NO_ID))
@@ -193,7 +199,7 @@ class Series:
         old = bisect_left(self._secs, horizon)
         if old:
             self._base_top = max(self._base_top, max(self._tops[:old]))
-            self._base_standing = _opened(self._packs[old - 1]).standing
+            self._base_standing = self._opened(old - 1).standing
             del self._secs[:old], self._tops[:old], self._packs[:old]
             self._incomplete = {sec for sec in self._incomplete if sec >= horizon}
         self._base_standing = self._surviving(self._base_standing, horizon * SECOND)
@@ -206,7 +212,10 @@ class Series:
         return [
             self.symbol, self.ids.intervals, self.top, [[sec, second.pack()] for sec, second in self.open.items()],
             self.standing, self.cuts, self._closed_top, self._secs, self._tops,
-            [pack if isinstance(pack, bytes) else pack().pack() for pack in self._packs],
+            [
+                pack if isinstance(pack, bytes) else pack(sec).pack()
+                for sec, pack in zip(self._secs, self._packs, strict=True)
+            ],
             self._base_top, self._base_standing, sorted(self._incomplete),
             [[sec, second.pack()] for sec, second in self._touched.items()], sorted(self._changed),
         ]  # fmt: skip
@@ -230,7 +239,3 @@ def _is_newer(quote: Standing, other: Standing) -> bool:
     if is_beyond(quote[0], other[0]):
         return True
     return quote[1] > other[1] and not is_beyond(other[0], quote[0])
-
-
-def _opened(pack: bytes | Callable[[], Second]) -> Second:
-    return Second.unpack(pack) if isinstance(pack, bytes) else pack()
