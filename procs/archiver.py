@@ -33,6 +33,8 @@ KEEP = 120 * paths.SECOND
 """The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
 MOST_CHECKED = 64 << 20
 """An open file that is longer is not read again at start."""
+MOST_LOST = 100
+"""Stretches of records in the checkpoint that were lost before they came here; beyond it the oldest become one."""
 MOST_INTERVALS = 1000
 """Id intervals of a symbol in the checkpoint; on futures the venue's own holes would make it grow without end."""
 
@@ -96,6 +98,10 @@ class Archiver:
         self._broken: dict[str, int] = {}
         self._ids: dict[str, Ids] = {}
         self._agg_ids: dict[str, Ids] = {}
+        self._lost: list[list[int]] = []
+        """First and last record, time before and after: lost in the journal, and its writer has not heard of it yet."""
+        self._is_whole = False
+        """The ids are those of every record since the first."""
         self._position = 0
         self._ts = 0
         self._ended = False
@@ -111,6 +117,8 @@ class Archiver:
             self._recover(msgspec.msgpack.decode(stored))
         elif self._checkpoint.is_doubtful:
             self._close_strays()
+        else:
+            self._is_whole = True
         if self._checkpoint.is_doubtful:  # one that cannot be read knew of no record that the journal has not
             self._doubt = max(self._doubt, ends_before(self._disk, self._journal))
         broken = self._seals.broken().items()
@@ -124,11 +132,13 @@ class Archiver:
         self._doubt = saved.get("doubt", 0)
         self._ids = {symbol: Ids.from_intervals(held) for symbol, held in saved["ids"].items()}
         self._agg_ids = {symbol: Ids.from_intervals(held) for symbol, held in saved.get("agg_ids", {}).items()}
+        self._lost, self._is_whole = saved.get("lost", []), saved.get("whole", False)
         self._closing = [(old, new) for old, new in saved["closing"]]
         self._close_named()
         is_damaged = self._checkpoint.is_doubtful
         if is_damaged and not reaches(self._disk, self._journal, self._position + 1):
             self._close_strays()  # what a newer checkpoint counted on must not be cut: it would come no more
+            self._is_whole = False
             return
         kept = set()
         for folder, start, path, size, *more in saved["open"]:
@@ -218,6 +228,15 @@ class Archiver:
         self._position, self._ts = batch.last, batch.ts
         return ()
 
+    def missed(self, first: int, last: int, until: int) -> None:
+        """Ingest reads of it in the checkpoint, and knows by the ids which trades to fetch again."""
+        self._is_whole = self._is_whole and self._position > 0
+        if self._is_whole:
+            self._lost.append([first, last, self._ts, until])
+        if len(self._lost) > MOST_LOST:
+            oldest, second = self._lost[:2]
+            self._lost[:2] = [[oldest[0], second[1], oldest[2], second[3]]]
+
     def _take(self, event: Event, first: int) -> None:
         entry = self._entry(_folder_key(event), event.ts - event.ts % self._every, first)  # type: ignore[union-attr]
         text = line(event)
@@ -263,6 +282,8 @@ class Archiver:
             _of(self._agg_ids, event.symbol).add(event.agg_id)
             if event.source != "ws":  # it stands for trades that were missed
                 _of(self._ids, event.symbol).add_range(event.first_trade_id, event.last_trade_id)
+        elif isinstance(event, Feed) and "records" in event.detail:
+            self._lost = [one for one in self._lost if one[:2] != event.detail["records"]]
 
     def _folder(self, key: str, date: str) -> str:
         if key == _FEED:
@@ -360,6 +381,8 @@ class Archiver:
             "keep": self._keep(),
             "open": [(*key, entry.path, entry.size, entry.first, entry.crc) for key, entry in self._open.items()],
             "closing": self._closing,
+            "lost": self._lost,
+            "whole": self._is_whole,
             "ids": _newest(self._ids),
             "agg_ids": _newest(self._agg_ids),
         }

@@ -200,6 +200,7 @@ class ParquetSink:
     def _flush(self) -> None:
         folders: set[str] = set()
         self._place_late(folders)
+        self._leave_compacted()
         ready = [self._write_part(place, rows) for place, rows in sorted(self._rows.items()) if rows]
         self._disk.sync_files([tmp for tmp, _ in ready])
         self._clear_leftover()
@@ -213,6 +214,14 @@ class ParquetSink:
         self._rows.clear()
         self._count = 0
         self.counters["parts"] += len(ready)
+
+    def _leave_compacted(self) -> None:
+        """What a checkpoint slot counted on that cannot be read any more may have been folded since: its rows stand."""
+        for place, rows in self._rows.items():
+            folder = paths.bars_dir(self._venue, place[0], paths.date_of(place[1]))
+            if rows and self._is_compacted(place, folder):
+                self.counters["late_sealed"] += len(rows)
+                self._rows[place] = {}
 
     def _clear_leftover(self) -> None:
         """Durably, before what replaces them gets its names: a power cut must not bring them back beside it."""

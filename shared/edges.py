@@ -101,7 +101,7 @@ class Inlet:
             self.counters["lost"] += missing
             logger.error(
                 f"records {self.position + 1} to {batch.first - 1} are in the journal no more: "
-                "the hours that they concern are made again from the archive"
+                "trades among them are fetched again, and their bars made again from the archive"
             )
         self.position = batch.last
 
@@ -141,7 +141,7 @@ class Outlet:
         """`given` is what the stage's checkpoint counts as handed over: what the journal holds beyond will be given
         again.
         """
-        self._writer.open(given)
+        self._writer.open(given, is_derived=True)
         position = given
         while found := self._reader.read(position):
             self._again += found

@@ -14,17 +14,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from shared import checkpoint
 from shared.events import Batch, State, decode, encode
 from shared.files import Appender, Disk
 from shared.kernels import crc32
-from shared.quarantine import keep
+from shared.quarantine import keep, keep_once
 
 HEADER = struct.Struct("<IIQI")
 MAX_RECORD = 4 << 20
 """Payload bytes; a longer record is refused by the writer and taken for damage by a reader."""
 SEGMENT_BYTES = 8 << 20
+UNSYNCED_NS = 2_000_000_000
+"""Who writes what comes but once makes it durable far more often than this. Where the records behind damage go on for
+longer, no power cut has left it.
+"""
 ROOMY = 8
 """As long as less than this part of what it may hold is used, it keeps what consumers would only need after damage."""
 
@@ -155,15 +160,21 @@ class Writer:
         """The checkpoint bases of those who read it."""
         return self._consumers
 
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What the newest checkpoints of its keepers say."""
+        return {base: checkpoint.peek(self._disk, base) for base in self._keepers}
+
     @property
     def held_bytes(self) -> int:
         return sum(self._sizes.values())
 
-    def open(self, at_least: int = 0) -> tuple[bytes | None, list[Batch]]:
+    def open(self, at_least: int = 0, is_derived: bool = False) -> tuple[bytes | None, list[Batch]]:
         """Recovers: cuts the torn tail before anything is appended. Returns the newest sound state and the batches
         after it.
 
-        Numbers up to `at_least` are not given out again, whatever the files say.
+        Numbers up to `at_least` are not given out again, whatever the files say. Where all of it can be given once more
+        (`is_derived`) it is cut at the first bad record; else there only if a power cut may have left it, so that it
+        never was durable.
         """
         firsts = segments(self._disk, self._folder)
         tail: list[Batch] = []
@@ -173,7 +184,9 @@ class Writer:
                 self._sizes[first] = self._disk.size(segment_path(self._folder, first)) or 0
                 continue
             data = self._disk.read(segment_path(self._folder, first))
-            state, batches, good = _read_segment(data)
+            state, batches, good, holes = _read_segment(data, UNSYNCED_NS if not is_derived else None)
+            for begin, end in holes:
+                _set_aside(self._disk, segment_path(self._folder, first), begin, data[begin:end])
             if first == firsts[-1] and good < len(data):
                 self._cut(first, data, good)
             elif first == firsts[-1]:  # its writer may have died before its sync, and the next segment stands on it
@@ -239,10 +252,11 @@ class Writer:
         """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the
         current one.
         """
+        if len(self._sizes) < 2:  # the newest is never let go
+            return 0
         is_roomy = self.held_bytes <= self.max_bytes // ROOMY
         reached = checkpoint.needless if is_roomy else checkpoint.certain
         positions = {base: reached(self._disk, base) for base in self._consumers}
-        newest = {base: _position(self._disk, base) for base in self._consumers}
         done = min(positions.values(), default=self.last)
         kept = min((positions[base] for base in self._keepers if base in positions), default=self.last)
         gone = 0
@@ -258,7 +272,8 @@ class Writer:
                 break
             del self._sizes[first]
             gone += 1
-            self.cut_loose |= {base for base, position in newest.items() if position < following - 1}
+            behind = [base for base, position in positions.items() if position < following - 1]
+            self.cut_loose |= {base for base in behind if _position(self._disk, base) < following - 1}
         return gone
 
     def close(self) -> None:
@@ -271,8 +286,25 @@ def _position(disk: Disk, base: str) -> int:
     return int(checkpoint.peek(disk, base).get("position", 0))
 
 
-def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
-    """State, batches and number of sound bytes of a segment."""
+def _read_segment(
+    data: bytes, unsynced_ns: int | None = None
+) -> tuple[bytes | None, list[Batch], int, list[tuple[int, int]]]:
+    """State, batches and number of sound bytes of a segment; and the holes that were passed over before their end:
+    those behind which records go on for longer than `unsynced_ns`.
+    """
+    state, batches, good = _sound_part(data)
+    holes: list[tuple[int, int]] = []
+    while unsynced_ns is not None and (following := _next_sound(data, good)) is not None:
+        behind, more, length = _sound_part(data[following:])
+        if not more or more[-1].ts - more[0].ts <= unsynced_ns:
+            break
+        holes.append((good, following))
+        state, batches, good = state if behind is None else behind, batches + more, following + length
+    return state, batches, good, holes
+
+
+def _sound_part(data: bytes) -> tuple[bytes | None, list[Batch], int]:
+    """State, batches and number of bytes of what is sound at the start of `data`."""
     state: bytes | None = None
     batches: list[Batch] = []
     good = 0
@@ -289,6 +321,11 @@ def _read_segment(data: bytes) -> tuple[bytes | None, list[Batch], int]:
     return state, batches, good
 
 
+def _set_aside(disk: Disk, path: str, offset: int, data: bytes) -> None:
+    """Kept for somebody to look at, for the segment will be trimmed."""
+    keep_once(disk, f"{path}@{offset}", data, f"{len(data)} bytes there are not as they were written")
+
+
 class Reader:
     """Reads a journal beside its writer. Keeps its place: to follow a growing segment costs what is new in it."""
 
@@ -297,8 +334,9 @@ class Reader:
         self._folder = folder
         self._segment: int | None = None
         self._offset = 0
+        self._waits_at: tuple[int, int, int] | None = None  # segment, offset, bytes of a record that is not whole yet
         self.damaged: list[str] = []
-        """Segments passed over in part because a record in their middle is not sound."""
+        """Segments passed over in part because a record in their middle is not sound; the bytes are set aside."""
 
     @property
     def begins(self) -> int | None:
@@ -312,7 +350,10 @@ class Reader:
         sees the jump.
         """
         out: list[Batch] = []
-        self._seek(position)
+        firsts = self._seek(position)
+        is_last = firsts and self._segment == firsts[-1]
+        if is_last and self._disk.size(segment_path(self._folder, firsts[-1])) == self._offset:
+            return out  # nothing new, as most often: told with the least effort
         while not out and self._segment is not None:
             path = segment_path(self._folder, self._segment)
             try:
@@ -346,34 +387,49 @@ class Reader:
                 break
         return taken
 
-    def _seek(self, position: int) -> None:
-        """Goes to the last segment whose first number is not behind `position`, if that lies ahead."""
+    def _seek(self, position: int) -> list[int]:
+        """Goes to the last segment whose first number is not behind `position`, if that lies ahead. All there are."""
         firsts = segments(self._disk, self._folder)
         if not firsts:
             self._segment = None
-            return
+            return firsts
         target = max((f for f in firsts if f <= position + 1), default=firsts[0])
         if self._segment is None or target > self._segment:
             self._segment, self._offset = target, 0
+        return firsts
 
     def _next_segment(self, unread: int) -> bool:
+        """Goes on behind what cannot be read: in the same segment, or else in the next one. False at the end."""
         assert self._segment is not None
         later = [f for f in segments(self._disk, self._folder) if f > self._segment]
-        if not later:
+        place = self._segment, self._offset, unread
+        if not later and (not unread or place == self._waits_at):
             return False
         path = segment_path(self._folder, self._segment)
         # The writer moves on only after the last record here is whole: look once more, then what is left is damage.
         size = self._disk.size(path)
         if size is not None and size > self._offset + unread:
             return True
-        if unread:
-            left = self._disk.read(path, self._offset)  # a torn tail may have been cut meanwhile
-            if (good := _sound(left)) < len(left):
+        is_there = unread and size is not None
+        left = self._disk.read(path, self._offset) if is_there else b""  # a torn tail may have been cut meanwhile
+        if any(count for _, count, _, _ in _scan(left)):
+            return True
+        if (good := _sound(left)) < len(left):
+            behind = _next_sound(left, good)
+            # Of a writer that died one waits to be told what it keeps; who goes on writing has whole records behind it.
+            is_over = later or (self._waits_at is not None and self._waits_at[:2] == place[:2])
+            if not is_over:
+                self._waits_at = place
+                return False
+            if behind is not None or later:  # else it is not whole yet
                 self.damaged.append(path)
-                behind = _next_sound(left, good)
-                if behind is not None:  # damage in the middle costs what is damaged, not all that follows
-                    self._offset += behind
-                    return True
+                _set_aside(self._disk, path, self._offset + good, left[good:behind])
+            if behind is not None:  # damage in the middle costs what is damaged, not all that follows
+                self._offset += behind
+                return True
+        if not later:
+            self._waits_at = place
+            return False
         self._segment, self._offset = later[0], 0
         return True
 

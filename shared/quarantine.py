@@ -33,12 +33,24 @@ def keep(disk: Disk, path: str, data: bytes, why: str) -> str:
     return target
 
 
+def keep_once(disk: Disk, path: str, data: bytes, why: str) -> None:
+    """The same where others, or lives before, may have found the same bytes."""
+    if disk.size(_target(path)) is None:
+        keep(disk, path, data, why)
+    else:
+        logger.error(f"{path}: {why}; set aside before")
+
+
+def _target(path: str) -> str:
+    return f"{FOLDER}/{path.replace('/', '.')}"
+
+
 def _note(disk: Disk, path: str, why: str) -> str:
-    name = path.replace("/", ".")
-    number, target = 0, f"{FOLDER}/{name}"
+    plain = target = _target(path)
+    number = 0
     while disk.size(target) is not None or disk.size(f"{target}.why") is not None:
         number += 1
-        target = f"{FOLDER}/{name}.{number}"
+        target = f"{plain}.{number}"
     disk.write(f"{target}.why", f"{path}: {why}\n".encode())
     logger.error(f"{path}: {why}; set aside as {target}")
     return target

@@ -86,6 +86,14 @@ class Resuming(Protocol):
         """Number and time of the last record it has given: nothing before that time is given again, or in part."""
 
 
+@runtime_checkable
+class Accounting(Protocol):
+    """A stage that keeps account of what it never had, for whoever can have it again."""
+
+    def missed(self, first: int, last: int, until: int) -> None:
+        """Records `first` to `last` are in the journal no more; the next one there is has the time `until`."""
+
+
 class Loop:
     """One stage object between its inlet and its outlet. `turn` is called over and over, by `run` or a simulator."""
 
@@ -126,6 +134,8 @@ class Loop:
         for batch in batches:
             if batch.first != self._next and self.outlet is not None and self.outlet.is_repeating:
                 self._go_on_from(self.outlet)  # cut loose since it started
+            if batch.first != self._next and isinstance(self.stage, Accounting):
+                self.stage.missed(self._next, batch.first - 1, batch.ts)
             self._next = batch.last + 1
             for output in self._handled(batch):
                 if self.outlet is not None:
@@ -233,6 +243,7 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
     room = Room(need) if need is not None else None
     is_short = room is not None and _look(room, setting, loops)
     is_level = False
+    beat.note = _note(room, loops)
     setting.heart.send()
     while not setting.lifeline.asked:
         busy = [] if is_short else [loop.turn() for loop in loops]
@@ -240,7 +251,7 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
         if setting.heart.due() or is_news:  # how far it has caught up is said often, and at once that it is level
             is_level = is_level or not any(busy)
             is_short = room is not None and _look(room, setting, loops)
-            _describe(beat, loops)
+            _describe(beat, loops, room)
             setting.heart.send()
         if not any(busy):
             until = min(loop.inlet.look for loop in loops)
@@ -249,7 +260,7 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
     setting.heart.send()
     for loop in loops:
         loop.drain(*([0] if is_short else []))
-    _describe(beat, loops)
+    _describe(beat, loops, room)
     beat.phase = "ended"
     setting.heart.send()
 
@@ -260,8 +271,15 @@ def _look(room: Room, setting: Setting, loops: Sequence[Loop]) -> bool:
     if room.look(*setting.disk.free()) and not before:
         for loop in loops:
             loop.commit()
-    setting.heart.beat.note = f"{room.says}: waits, and catches up when there is room" if room.short else ""
     return room.short
+
+
+def _note(room: Room | None, loops: Sequence[Loop]) -> str:
+    """One line for people. What was lost is said as long as this life lasts."""
+    if room is not None and room.short:
+        return f"{room.says}: waits, and catches up when there is room"
+    lost = sum(loop.inlet.counters["lost"] for loop in loops)
+    return f"{lost} records were damaged in the journal, or let go before they were taken" if lost else ""
 
 
 def _wait(bus: Bus | None, ns: int) -> None:
@@ -274,7 +292,7 @@ def _wait(bus: Bus | None, ns: int) -> None:
         threading.Event().wait(0.05)
 
 
-def _describe(beat: Beat, loops: Sequence[Loop]) -> None:
+def _describe(beat: Beat, loops: Sequence[Loop], room: Room | None) -> None:
     totals: dict[str, int] = {"events_in": 0, "events_out": 0}
     for loop in loops:
         totals["events_in"] += loop.events_in
@@ -286,6 +304,7 @@ def _describe(beat: Beat, loops: Sequence[Loop]) -> None:
     beat.positions = {loop.name: loop.inlet.position for loop in loops}
     beat.given = {f"{beat.stage}.{loop.name}": loop.outlet.last for loop in loops if loop.outlet is not None}
     beat.ts = max((loop.ts for loop in loops), default=0)
+    beat.note = _note(room, loops)
 
 
 def main(

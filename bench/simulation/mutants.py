@@ -58,8 +58,8 @@ class KeepsTornTail(Writer):
     def _cut(self, first: int, data: bytes, good: int) -> None:
         return
 
-    def open(self, at_least: int = 0) -> tuple[bytes | None, list[Batch]]:
-        found = super().open(at_least)
+    def open(self, at_least: int = 0, is_derived: bool = False) -> tuple[bytes | None, list[Batch]]:
+        found = super().open(at_least, is_derived)
         firsts = segments(self._disk, self._folder)
         if firsts:
             self._current = firsts[-1]

@@ -180,6 +180,15 @@ class Tracker:
         """Nothing is missing, and nothing happened that could tell otherwise."""
         return not (self._stirred or self._holes or self.gaps)
 
+    def lose(self, first: int, last: int, start: int, end: int) -> None:
+        """Ids that were held and are in no record any more become a gap; with the venue's time before and after."""
+        kept = [(low, min(high, first - 1)) for low, high in self.held.intervals if low < first]
+        kept += [(max(low, last + 1), high) for low, high in self.held.intervals if high > last]
+        self.held = Ids.from_intervals(kept)
+        self.newest = max(self.newest, last)
+        self._stirred = True
+        self.reopen(first, last, start, end)
+
     # --- healing ---
 
     def due(self, mono: int) -> Gap | None:

@@ -1,5 +1,5 @@
-"""What ingest asks the venue over REST: what time it is, the newest ids (`probes`), what is missing (`pages`); and what
-it says of gaps, when they are found and when they are over.
+"""What ingest asks the venue over REST: what time it is, the newest ids (`probes`), what is missing (`pages`),
+what was lost here (`losses`); and what it says of gaps, when they are found and when they are over.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from loguru import logger
 from procs.ingest.asker import Asker
 from procs.ingest.config import Config
 from procs.ingest.gaps import Gap, Tracker
+from procs.ingest.losses import Losses
 from procs.ingest.pages import Pages
 from procs.ingest.plans import Plans
 from procs.ingest.probes import Probes
@@ -56,13 +57,15 @@ class Healer:
         """What the venue said last when asked for the time."""
         self._weighed = 0
         self.counters = dict.fromkeys(
-            ("ids_missing", "ids_daily", "gaps", "healed_ids", "unhealable_ids", "void_ids"), 0
+            ("ids_missing", "ids_daily", "gaps", "healed_ids", "unhealable_ids", "void_ids", "records_damaged"), 0
         )
+        self._losses = Losses(ingest, self.counters)
         self.pages = Pages(ingest, config, venue, self.asker, plans, self.counters)
 
     def turn(self) -> None:
         """Everything that is due."""
         mono = self._ingest.mono
+        self._losses.turn(mono)
         if self._free() and mono - self._measured >= (MEASURE_NS if self._measurements > 1 else SECOND):
             self._measured = mono
             self.asker.ask(self._venue.ask_time(), self._time, self._no_time)

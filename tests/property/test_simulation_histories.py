@@ -123,7 +123,7 @@ def test_the_part_in_which_they_do_can_be_chosen() -> None:
     assert shares[0.0] < shares[0.12] < shares[1.0] == 200
 
 
-SHORT = (76, 170)
+SHORT = (76, 459)
 """Journals that hold next to nothing."""
 
 
@@ -145,7 +145,7 @@ def test_in_a_part_of_the_histories_a_slot_of_a_checkpoint_is_damaged() -> None:
     assert counts["rots"]
 
 
-ROTTEN = (10, 12, 16)
+ROTTEN = (10, 12, 16, 600639)
 
 
 # --- the simulated disk keeps what it promises, and no more ---

@@ -214,6 +214,23 @@ def test_a_replay_cut_at_another_place_continues_inside_the_batch(tmp_path: Path
     assert [(b.first, b.last) for b in reader.read(0) + reader.read(2)] == [(1, 2), (3, 4)]
 
 
+def test_outputs_that_are_damaged_are_given_again_with_all_that_follows(tmp_path: Path) -> None:
+    """Nobody else has them; what stands behind the damage comes a second time."""
+    disk = Files(tmp_path)
+    first = producer(disk, [])
+    for at in (1, 4, 7):
+        give(first, at)
+    path = segment_path(FOLDER, 1)
+    data = bytearray(disk.read(path))
+    data[len(data) // 2 + 20] ^= 1
+    disk.write(path, bytes(data))
+    again = producer(disk, [])
+    for at in (1, 4, 7):
+        give(again, at)
+    assert taken(Inlet(Reader(disk, FOLDER), None, 0)) == [1, 4, 7]
+    assert again.counters["replay_differs"] == 0
+
+
 def test_a_replay_that_differs_says_so(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     give(producer(disk, []), 1)

@@ -308,3 +308,24 @@ def test_a_part_from_before_the_first_checkpoint_holds_each_row_once_until_all_o
     to.stage.commit(final=True)
     # Then no row is gone with the part, and none stands beside it
     assert [second for second, _, _ in rows(disk)] == [0, 2, 5, 7]
+
+
+def test_rows_that_were_folded_on_the_word_of_a_slot_that_was_lost_stand_once(tmp_path: Path) -> None:
+    # Given rows of a flush that the compactor folded, since the checkpoint said that their hour was over
+    disk = Files(tmp_path)
+    to = Feeder(sink(disk))
+    to.give(2, bar(0))
+    to.give(10, bar(5))
+    second = to.next
+    to.give(3600, bar(20))
+    first, part = disk.list(FOLDER)
+    disk.remove(f"{FOLDER}/{first}")
+    disk.rename(f"{FOLDER}/{part}", f"{FOLDER}/hour_13.parquet")
+    # When that checkpoint cannot be read any more, and the rows come again
+    disk.write("journal/parquet/ckpt-bars_1s.binance.0", b"nonsense")
+    again = Feeder(sink(disk), second)
+    again.give(3600, bar(20))
+    again.give(3660, bar(1100))
+    # Then
+    assert [row[0] for row in rows(disk)] == [20, 1100]
+    assert again.stage.counters["late_sealed"] == 1
