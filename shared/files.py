@@ -127,6 +127,7 @@ def checksum(disk: Disk, path: str) -> str:
 
 
 _PIECE = 1 << 20
+_MOST_KNOWN = 1000
 
 
 class _FileAppender:
@@ -199,13 +200,20 @@ class Files:
     def __init__(self, root: str | Path, pulse: Callable[[], None] = lambda: None) -> None:
         self.root = Path(root).resolve()
         self._pulse = pulse
+        self._known: dict[str, Path] = {}
 
     def path(self, path: str) -> Path:
         """The absolute path of a lake path. Raises UnsafePath for anything that leads out of the lake."""
+        known = self._known.get(path)  # some are asked for many times a second
+        if known is not None:
+            return known
         parts = path.split("/")
         if not path or any(p in ("", ".", "..") or "\\" in p or "\0" in p or ":" in p for p in parts):
             raise UnsafePath(f"{path!r} is no path inside the lake")
-        return self.root.joinpath(*parts)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        found = self._known[path] = self.root.joinpath(*parts)
+        return found
 
     def _folder(self, path: str) -> Path:
         return self.root if path in ("", ".") else self.path(path)

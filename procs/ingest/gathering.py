@@ -1,7 +1,8 @@
 """When frames that were read become a record: at once after a lull, else together with what follows them shortly.
 
 A record wakes every process of the mesh, which costs more than a few events in it. So where little comes it waits
-longer for more, and what comes in between can still make it sooner.
+longer for more: about four times as long, and at best until a read that wakes this process anyway. What comes in
+between can still make it sooner.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from math import inf
 from typing import Final
 
 FEW: Final = 8
-LONGER: Final = 4
-"""Up to so many frames are gathered so many times as long."""
+"""Up to so many frames are gathered longer."""
+FROM, UNTIL = 3.5, 4.5
+"""Times as long: from then on a read takes what waits along with itself, then it is taken without one."""
 MOST_WAITING: Final = 8000
 """Frames that are taken at once."""
 
@@ -29,8 +31,11 @@ class Gathering:
     def came(self, frames: int, now: float) -> bool:
         """So many more wait. Whether `at` is another moment now, which is a sooner one."""
         self._waiting += frames
-        within = self._within if self._waiting > FEW else self._within * LONGER
-        at = now if self._waiting > MOST_WAITING else max(now, self._taken + within)
+        passed = now - self._taken
+        if self._waiting > MOST_WAITING or passed >= self._within * FROM:
+            at = now
+        else:
+            at = max(now, self._taken + self._within * (1 if self._waiting > FEW else UNTIL))
         if at >= self.at:
             return False
         self.at = at

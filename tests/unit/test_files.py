@@ -29,6 +29,17 @@ def test_a_path_that_could_leave_the_lake_is_refused(tmp_path: Path, path: str) 
         disk.rename("a", path)
 
 
+def test_a_path_is_the_same_when_it_is_asked_for_again_and_not_all_are_remembered(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    for _ in range(2):
+        for number in range(3000):
+            assert disk.path(f"raw/{number}") == tmp_path.resolve() / "raw" / str(number)
+            assert len(disk._known) <= 1000
+    for _ in range(2):
+        with pytest.raises(UnsafePath):
+            disk.path("raw/../..")
+
+
 @given(st.text(max_size=30))
 def test_any_text_is_a_path_in_the_lake_or_refused(path: str) -> None:
     root = Path("/nowhere/lake")

@@ -7,7 +7,7 @@ from math import inf
 
 import pytest
 
-from procs.ingest.gathering import FEW, LONGER, MOST_WAITING, Gathering
+from procs.ingest.gathering import FEW, FROM, MOST_WAITING, UNTIL, Gathering
 
 
 def records(moments: list[float], within_ms: int, frames: int = 1) -> list[tuple[float, int]]:
@@ -34,6 +34,15 @@ def test_where_little_comes_it_is_gathered_longer() -> None:
     assert sum(count for _, count in made) == 51
 
 
+def test_from_a_moment_on_a_read_takes_along_what_waits() -> None:
+    it = Gathering(20)
+    it.taken(1.0)
+    assert it.came(1, 1.02) and it.at == 1.0 + 0.02 * UNTIL
+    assert not it.came(1, 1.04)
+    moment = 1.001 + 0.02 * FROM
+    assert it.came(1, moment) and it.at == moment
+
+
 def test_where_much_comes_it_is_gathered_as_long_as_was_asked_for() -> None:
     made = records([k * 0.001 for k in range(1000)], 20)
     apart = [b[0] - a[0] for a, b in pairwise(made[:-1])]
@@ -43,7 +52,7 @@ def test_where_much_comes_it_is_gathered_as_long_as_was_asked_for() -> None:
 def test_a_burst_makes_what_waits_come_sooner() -> None:
     it = Gathering(20)
     it.taken(1.0)
-    assert it.came(FEW, 1.005) and it.at == 1.0 + 0.02 * LONGER
+    assert it.came(FEW, 1.005) and it.at == 1.0 + 0.02 * UNTIL
     assert it.came(1, 1.006) and it.at == 1.02
     assert not it.came(1, 1.007)
     assert it.came(MOST_WAITING, 1.008) and it.at == 1.008

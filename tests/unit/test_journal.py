@@ -45,6 +45,48 @@ def test_what_was_appended_is_read_in_order_across_segments(tmp_path: Path) -> N
     assert position == w.last == 160
 
 
+class Counting(Files):
+    """A disk that tells what was read of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads = 0
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        self.reads += 1
+        return super().read(path, offset, size)
+
+
+def test_to_look_where_nothing_is_new_opens_no_file_and_misses_nothing_later(tmp_path: Path) -> None:
+    disk = Counting(tmp_path)
+    w, reader = writer(disk, segment_bytes=500), Reader(disk, FOLDER)
+    w.open()
+    position = 0
+    for _ in range(12):  # some of them begin a segment
+        fill(w, 1)
+        (batch,) = reader.read(position)
+        assert batch.last == w.last
+        position, before = batch.last, disk.reads
+        assert [reader.read(position) for _ in range(5)] == [[]] * 5
+        assert disk.reads == before
+    assert len(segments(disk, FOLDER)) > 1
+    w.roll()
+    fill(w, 3)
+    assert [batch.last for batch in reader.read(position)][-1] == w.last
+
+
+def test_a_writer_of_one_segment_asks_nobody_how_far_he_is(tmp_path: Path) -> None:
+    disk = Counting(tmp_path)
+    w = writer(disk, segment_bytes=500)
+    w.open()
+    fill(w, 1)
+    before = disk.reads
+    assert w.trim() == 0 and disk.reads == before
+    fill(w, 20)
+    w.trim()
+    assert disk.reads > before
+
+
 def test_a_position_inside_a_batch_takes_the_rest_of_it(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     w = writer(disk)
