@@ -82,6 +82,43 @@ def test_a_connection_that_stalls_under_load_is_replaced_within_ten_seconds(desk
     assert all(desk.ingest.books[s].trades.held.intervals == [[1000, newest[s]]] for s in PAIR)
 
 
+def test_a_connection_is_stale_once_while_the_next_one_has_not_delivered(desk: Desk) -> None:
+    lively(desk, 20)
+    everything = ("SOLUSDT trade", "SOLUSDT quote", "ADAUSDT trade", "ADAUSDT quote")
+    assert lively(desk, 20, everything) > 0
+    connects = len(desk.connects)
+    lively(desk, 3, everything)
+    assert desk.ingest.links.slots[0].successor is not None
+    assert desk.ingest.totals()["stale"] == len(desk.feed("stale")) == 1
+    assert len(desk.connects) == connects
+
+
+def test_nothing_is_replaced_while_a_successor_stands(desk: Desk) -> None:
+    """However young the connection that it follows is by the clock."""
+    watch, links = desk.ingest.watch, desk.ingest.links
+    link = links.links[desk.open[-1]]
+    link.slot.successor, link.slot.replace_at = link, desk.mono + 3600 * S
+    watch._replace_silent(link, 9 * S, "while the venue traded")
+    assert watch.counters["stale"] == 0 and link.slot.replace_at > desk.mono
+    link.slot.successor = None
+    watch._replace_silent(link, 9 * S, "while the venue traded")
+    assert watch.counters["stale"] == 1 and link.slot.replace_at == desk.mono
+
+
+def test_what_is_owed_for_less_than_a_second_may_be_on_its_way(desk: Desk) -> None:
+    lively(desk, 5)
+    ingest = desk.ingest
+    link = ingest.links.links[desk.open[-1]]
+    stream, book, last = ingest.watch._stream("SOLUSDT", "trade"), ingest.books["SOLUSDT"], desk.mono
+    assert not ingest.watch._owes(link, stream, last)
+    book.told(book.newest[0] + 1, None, desk.venue_now + 3 * S)
+    owed = []
+    for _ in range(12):
+        owed.append(ingest.watch._owes(link, stream, last))
+        ingest.mono += S // 10
+    assert owed == [False] * 10 + [True] * 2
+
+
 def test_a_connection_is_replaced_where_rest_is_silent_too(desk: Desk) -> None:
     lively(desk, 20)
     desk.market.error = Unreachable("nobody there")

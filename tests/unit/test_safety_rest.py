@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from shared.rest import Failed, Refused, Rest, RestError
@@ -49,3 +51,34 @@ def test_a_file_that_is_not_what_was_asked_for_is_not_taken(
 
     against(Server(reply), work)
     assert not taken
+
+
+class Unsized(Server):
+    """Sends two megabytes of a file and does not say beforehand how long it is."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(32):
+                writer.write(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+                await writer.drain()
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+def test_a_file_that_does_not_say_its_length_is_not_taken_beyond_what_it_may_have() -> None:
+    taken: list[int] = []
+
+    async def work(client: Rest) -> None:
+        with pytest.raises(Refused, match="longer than 300000 bytes"):
+            await client.download("/f.zip", 0, 300_000, lambda at, piece: taken.append(len(piece)))
+        taken.append(0)
+        await client.download("/f.zip", 0, 2 << 20, lambda at, piece: taken.append(len(piece)))
+
+    against(Unsized(), work)
+    assert sum(taken[: taken.index(0)]) <= 300_000 + (1 << 18) and sum(taken[taken.index(0) :]) == 2 << 20
