@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.speed import compare, profiling, promises, scale
+from bench.speed import compare, idle, profiling, promises, scale
 from bench.speed.market import Market
 from bench.speed.peers import Unavailable
 from bench.speed.server import Server
@@ -85,7 +85,7 @@ def _scale(args: argparse.Namespace) -> int:
 
 def _idle(args: argparse.Namespace) -> int:
     with folder(args.keep) as here:
-        return scale.idle(here, args.seconds, args.rate, args.gather_ms, say)
+        return idle.idle(here, args.seconds, args.rate, args.gather_ms, say)
 
 
 def _promises(args: argparse.Namespace) -> int:

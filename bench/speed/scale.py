@@ -1,22 +1,17 @@
-"""What an event costs by the number of symbols and by the load, and what the mesh costs when little happens."""
+"""What an event costs by the number of symbols and by the load."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from bench.speed.market import Market
 from bench.speed.server import Server
-from bench.speed.yardstick import Load, Product, cpu_of, ours
+from bench.speed.yardstick import Load, ours
 
 Say = Callable[[str], None]
-IDLE_SYMBOLS: Final = 3
 PACED_S: Final = 10.0
 
 
@@ -64,52 +59,3 @@ def by_load(folder: Path, rates: Sequence[int], say: Say) -> int:
                 say(f"  {run.verdict}")
                 wrong += 1
     return wrong
-
-
-def idle(folder: Path, seconds: float, rate: float, gather_ms: int | None, say: Say) -> int:
-    """Few symbols, few events: share of a core and memory of the resident mesh, and how soon a bar is on disk."""
-    events = int(rate * (seconds + 60))
-    more = "" if gather_ms is None else f", gather_ms: {gather_ms}"
-    with closing(Server(folder, events, IDLE_SYMBOLS)) as server:
-        market = Market(1, events, IDLE_SYMBOLS, 2000)
-        with Product(server, folder / "idle", market, Load(events, rate, is_real=True), more=more) as product:
-            began = time.monotonic()
-            product.ready()
-            product.go()
-            product.wait("a bar on disk", lambda: any((product.lake / "parquet").rglob("*.parquet")), 180)
-            first = time.monotonic() - began
-            say(f"all stages run and are subscribed after {product.start:.1f} s; first bar on disk after {first:.1f} s")
-            _shares(product, seconds, say)
-    return 0
-
-
-def _shares(product: Product, seconds: float, say: Say) -> None:
-    """Samples of the processes, second by second."""
-    root = psutil.Process(product.process.pid)
-    found = {_name(process): process for process in [root, *root.children(recursive=True)]}
-    before = {name: cpu_of(process) for name, process in found.items()}
-    switches = {name: process.num_ctx_switches().voluntary for name, process in found.items()}
-    began = time.monotonic()
-    sizes: list[int] = []
-    while time.monotonic() - began < seconds:
-        time.sleep(2)
-        sizes.append(sum(_size(process) for process in found.values()))
-    passed = time.monotonic() - began
-    total = 0.0
-    for name, process in found.items():
-        share = (cpu_of(process) - before[name]) / passed
-        total += share
-        wakes = (process.num_ctx_switches().voluntary - switches[name]) / passed
-        say(f"  {name:12} {share * 100:5.2f} % of a core, {wakes:6.1f} wake-ups/s, {_size(process) / 2**20:5.0f} MB")
-    say(f"  together     {total * 100:5.2f} % of a core, {statistics.median(sizes) / 2**20:.0f} MB; goal: 3 %, 400 MB")
-
-
-def _name(process: psutil.Process) -> str:
-    words = process.cmdline()
-    return words[words.index("--stage") + 1] if "--stage" in words else "supervisor"
-
-
-def _size(process: psutil.Process) -> int:
-    """Proportional set size, so that what processes share counts once; resident size where that is not told."""
-    full = process.memory_full_info()
-    return int(getattr(full, "pss", full.rss))
