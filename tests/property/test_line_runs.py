@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared import archive, compiled, kernels, lineruns, paths
 from shared.bars import Bars
 from shared.events import AggTrade, Columns, Feed, Quote, Trade
 from shared.files import Files
-from shared.hourbars import HourBars
+from shared.hourbars import HourBars, _quotients
 from shared.lines import line, parse_line
 from shared.numbers import units
 from shared.rebuild import Rebuild
@@ -69,8 +71,10 @@ def test_every_row_says_what_its_line_says_and_every_other_line_is_left_as_it_is
         assert at == len(data)
 
 
-@pytest.mark.parametrize("what", [odd_lines.files, odd_lines.hours])
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    ("what", "seed"),
+    [(odd_lines.files, seed) for seed in range(60)] + [(odd_lines.hours, seed) for seed in range(140)],
+)
 def test_bars_and_problems_are_those_of_single_lines(
     library: ctypes.CDLL,
     what: Callable[[int], dict[str, bytes]],
@@ -98,6 +102,53 @@ def test_the_plain_lines_of_spot_and_futures_are_all_read_in_columns(library: ct
             event.ts_event, event.ts_sent = event.ts, event.ts + 1
     (run,) = lineruns.runs(library, SYMBOL, "".join(map(line, events)).encode())
     assert isinstance(run, Columns) and len(run) == len(events)
+
+
+def test_plain_spot_lines_come_back_whole(library: ctypes.CDLL) -> None:
+    events = Market().events(NOON, 40)
+    assert list(in_columns(library, "".join(map(line, events)).encode())) == events
+
+
+@pytest.mark.parametrize(
+    ("number", "other", "is_plain"),
+    [
+        (b'"ts_sent":%d', b'"ts_sent":9223372036854775807', True),
+        (b'"ts_sent":%d', b'"ts_sent":9223372036854775808', False),
+        (b'"ts_sent":%d', b'"ts_sent":18446744073709551617', False),
+        (b'"ts_sent":%d', b'"ts_sent":null', True),
+        (b'"ts_sent":%d', b'"ts_sent":01', False),
+        (b'"price":187.42000000', b'"price":187.', False),
+        (b'"price":187.42000000', b'"price":187', False),
+        (b'"price":187.42000000', b'"price":9999999999.9', True),
+        (b'"price":187.42000000', b'"price":10000000000.0', False),
+        (b'"price":187.42000000', b'"price":187.4200000', True),
+        (b'"price":187.42000000', b'"price":187.420000001', False),
+        (b'"price":187.42000000', b'"price":-187.42000000', False),
+        (b'"price":187.42000000', b'"price":1e5', False),
+        (b'"side":"buy"', b'"side":"sell"', True),
+        (b'"side":"buy"', b'"side":"sel"', False),
+        (b'"source":"ws"', b'"source":"archive"', True),
+        (b'"source":"ws"', b'"source":"WS"', False),
+    ],
+)
+def test_which_numbers_and_words_are_plain(library: ctypes.CDLL, number: bytes, other: bytes, is_plain: bool) -> None:
+    trade = Trade(SYMBOL, NOON, NOON, NOON, NOON, "187.42000000", "1.0", "buy", 7)
+    before = line(trade).encode()
+    data = before.replace(number.replace(b"%d", b"%d" % NOON), other)
+    assert data != before
+    (run,) = lineruns.runs(library, SYMBOL, data)
+    if not is_plain:
+        assert run == data
+        return
+    assert isinstance(run, Columns)
+    assert as_bars_ask(run[0]) == as_bars_ask(parse_line(data))
+
+
+def test_quotients_are_the_nearest_floats_however_large_the_numbers() -> None:
+    chance = random.Random(7)
+    numbers = [chance.randrange(1 << bits) * sign for bits in range(45, 63) for sign in (1, -1) for _ in range(40)]
+    for some in (numbers, [number for number in numbers if abs(number) <= 1 << 53]):
+        assert _quotients(np.array(some), 10**8) == [number / 10**8 for number in some]
 
 
 def test_few_lines_between_others_are_left_to_be_read_singly(library: ctypes.CDLL) -> None:
@@ -147,6 +198,9 @@ def test_an_hour_at_once_leaves_the_very_state_that_the_stream_leaves(library: c
     at_once, streamed = HourBars(0, 2 * HOUR), Bars(0, 2 * HOUR)
     for hour, data in enumerate(odd_lines.hours(seed).values()):
         half = data.find(b"\n", len(data) // 2) + 1
+        runs = list(lineruns.runs(library, SYMBOL, data))
+        if not all(isinstance(run, Columns) for run in runs):
+            continue
         columns = in_columns(library, data)
         begin = NOON + hour * HOUR
         before = at_once.state()
