@@ -14,6 +14,7 @@ import msgspec
 from loguru import logger
 
 from shared import archive, paths
+from shared.begun import Begun
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import AggTrade, Batch, Columns, Event, Feed, Quote, Trade
@@ -92,7 +93,7 @@ class Archiver:
         self._open: dict[tuple[str, int], _Open] = {}
         self._closing: list[tuple[str, str]] = []
         self._journal = context.journal
-        self._seals = Seals(context.disk, context.checkpoint.replace("/ckpt-", "/seals-"))
+        self._seals = Seals(context.disk, paths.beside_checkpoint(context.checkpoint, "seals"))
         self._doubt = 0
         """Up to this record more may stand on disk than the checkpoint knows of."""
         self._broken: dict[str, int] = {}
@@ -102,6 +103,7 @@ class Archiver:
         """First and last record, time before and after: lost in the journal, and its writer has not heard of it yet."""
         self._is_whole = False
         """The ids are those of every record since the first."""
+        self._begun = Begun(context.disk, paths.beside_checkpoint(context.checkpoint, "days"))
         self._position = 0
         self._ts = 0
         self._ended = False
@@ -113,6 +115,7 @@ class Archiver:
     def open(self) -> int:
         stored = self._checkpoint.load()
         self._seals.load()
+        self._begun.load()
         if stored is not None:
             self._recover(msgspec.msgpack.decode(stored))
         elif self._checkpoint.is_doubtful:
@@ -129,6 +132,7 @@ class Archiver:
 
     def _recover(self, saved: dict[str, Any]) -> None:
         self._position, self._ts, self._ended = saved["position"], saved["ts"], saved["ended"]
+        self._begun.ts = self._ts
         self._doubt = saved.get("doubt", 0)
         self._ids = {symbol: Ids.from_intervals(held) for symbol, held in saved["ids"].items()}
         self._agg_ids = {symbol: Ids.from_intervals(held) for symbol, held in saved.get("agg_ids", {}).items()}
@@ -194,28 +198,29 @@ class Archiver:
 
     def _close_strays(self) -> None:
         """Without a checkpoint to go by: what was open is cut behind its last whole line and closed."""
-        folders = [f"{top}/{self._venue}" for top in ("feed", "rejected")]
-        folders += [f"raw/{self._venue}/{symbol}" for symbol in self._disk.list(f"raw/{self._venue}")]
-        for folder in [f"{top}/{date}" for top in folders for date in self._disk.list(top)[-2:]]:
-            for path in [f"{folder}/{name}" for name in self._disk.list(folder) if name.startswith("open_")]:
-                self._disk.truncate(path, self._disk.read(path).rfind(b"\n") + 1)
-                self._disk.sync(path)
-                self._closing.append((path, path.replace("/open_", "/part_")))
+        newest = {date for top in self._tops() for date in self._disk.list(top)[-2:]}
+        for path in self._opened(newest | self._begun.far):
+            self._disk.truncate(path, self._disk.read(path).rfind(b"\n") + 1)
+            self._disk.sync(path)
+            self._closing.append((path, path.replace("/open_", "/part_")))
         self._close_named()
 
     def _sweep(self, kept: set[str]) -> None:
-        """Deletes files begun after the checkpoint: their lines are taken again. Only around its date, where there can
-        be many.
-        """
-        dates = {paths.date_of(max(self._ts + days * paths.DAY, 0)) for days in (-1, 0, 1)}
-        folders = [f"{top}/{self._venue}/{date}" for top in ("feed", "rejected") for date in dates]
-        for symbol in self._disk.list(f"raw/{self._venue}"):
-            folders += [f"raw/{self._venue}/{symbol}/{date}" for date in dates]
-        for folder in folders:
-            for name in self._disk.list(folder):
-                path = f"{folder}/{name}"
-                if name.startswith("open_") and path not in kept:
-                    self._disk.remove(path)
+        """Deletes files begun after the checkpoint: their lines are taken again."""
+        for path in self._opened(self._begun.days):
+            if path not in kept:
+                self._disk.remove(path)
+
+    def _tops(self) -> list[str]:
+        """The folders that hold one for each day."""
+        raw = paths.venue_dir("raw", self._venue)
+        symbols = [f"{raw}/{name}" for name in self._disk.list(raw)]
+        return [paths.venue_dir("feed", self._venue), paths.venue_dir("rejected", self._venue), *symbols]
+
+    def _opened(self, dates: set[str]) -> list[str]:
+        """The open files of some days. To look into all days there are would take minutes where there are years."""
+        folders = [f"{top}/{date}" for top in self._tops() for date in sorted(dates)]
+        return [f"{at}/{name}" for at in folders for name in self._disk.list(at) if name.startswith("open_")]
 
     # --- records in, lines out ---
 
@@ -304,7 +309,9 @@ class Archiver:
 
     def _begin(self, key: str, start: int, first: int) -> _Open:
         """A file for this folder and time; the k-th where earlier ones are closed already."""
-        folder = self._folder(key, paths.date_of(start))
+        date = paths.date_of(start)
+        self._begun.note(date)
+        folder = self._folder(key, date)
         clock = paths.clock_name(start, self._every_s)
         names = set(self._disk.list(folder))
         k, suffix = 0, ""
@@ -387,6 +394,7 @@ class Archiver:
             "agg_ids": _newest(self._agg_ids),
         }
         self._checkpoint.store(msgspec.msgpack.encode(saved))
+        self._begun.ts = self._ts
 
     def _close_named(self) -> None:
         """Renames what the checkpoint names as closing. The names are durable before the next checkpoint forgets them:

@@ -65,7 +65,7 @@ class ParquetSink:
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._rows: dict[Place, dict[int, Bar]] = defaultdict(dict)
         self._late: dict[Place, dict[int, Bar]] = defaultdict(dict)
-        self._seals = Seals(context.disk, context.checkpoint.replace("/ckpt-", "/seals-"))
+        self._seals = Seals(context.disk, paths.beside_checkpoint(context.checkpoint, "seals"))
         self._journal = context.journal
         self._leftover: set[str] = set()
         self._is_lost = False
@@ -159,9 +159,10 @@ class ParquetSink:
         return found
 
     def _partitions(self) -> list[str]:
-        folders = [f"parquet/{self._venue}/{symbol}" for symbol in self._disk.list(f"parquet/{self._venue}")]
-        for key in ("year=", "month=", "day="):
-            folders = [f"{at}/{name}" for at in folders for name in self._disk.list(at) if name.startswith(key)]
+        top = paths.venue_dir("parquet", self._venue)
+        folders = [f"{top}/{name}" for name in self._disk.list(top)]
+        for begin in paths.PARTITION:
+            folders = [f"{at}/{name}" for at in folders for name in self._disk.list(at) if name.startswith(begin)]
         return folders
 
     def handle(self, batch: Batch) -> Iterable[Batch]:

@@ -16,6 +16,7 @@ from loguru import logger
 from shared.checkpoint import peek
 from shared.events import Batch, Rejected, encode
 from shared.files import Appender, Disk
+from shared.paths import beside_checkpoint
 from shared.quarantine import keep
 
 DEATHS = 3
@@ -39,7 +40,7 @@ class Caution:
         self._disk = disk
         self._checkpoint = checkpoint
         self._journal = journal
-        self._base = checkpoint.replace("/ckpt-", "/tries-")
+        self._base = beside_checkpoint(checkpoint, "tries")
         self._notes: Appender | None = None
         self._position: int | None = None
         self.poison = 0

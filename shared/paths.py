@@ -56,9 +56,14 @@ def clock_name(ts: int, every_s: int = 60) -> str:
     return datetime.fromtimestamp(start // SECOND, UTC).strftime("%H%M" if every_s % 60 == 0 else "%H%M%S")
 
 
+def venue_dir(top: str, venue: str) -> str:
+    """Of all that is held of a venue, below ``raw``, ``feed``, ``parquet`` and so on."""
+    return f"{top}/{venue}"
+
+
 def symbol_dir(top: str, venue: str, symbol: str) -> str:
     """Of all days of a symbol, below ``raw``, ``parquet`` and so on."""
-    return f"{top}/{venue}/{safe(symbol)}"
+    return f"{venue_dir(top, venue)}/{safe(symbol)}"
 
 
 def raw_dir(venue: str, symbol: str, date: str) -> str:
@@ -73,10 +78,15 @@ def rejected_dir(venue: str, date: str) -> str:
     return f"rejected/{venue}/{date}"
 
 
+PARTITION = ("year=", "month=", "day=")
+"""How the folders of open hours' bars begin, the one inside the other, below those of the symbols."""
+
+
 def bars_dir(venue: str, symbol: str, date: str) -> str:
     """The folder of a day's bar files while it is open."""
     year, month, day = date.split("-")
-    return f"parquet/{venue}/{safe(symbol)}/year={year}/month={month}/day={day}"
+    levels = (begin + number for begin, number in zip(PARTITION, (year, month, day), strict=True))
+    return "/".join((symbol_dir("parquet", venue, symbol), *levels))
 
 
 def bars_day(venue: str, symbol: str, date: str) -> str:
@@ -118,6 +128,11 @@ def journal_dir(stage: str, journal: str) -> str:
 def checkpoint_base(stage: str, journal: str) -> str:
     """The two checkpoint slots (``.0``, ``.1``) of `stage` for the journal it reads."""
     return f"journal/{stage}/ckpt-{journal}"
+
+
+def beside_checkpoint(base: str, what: str) -> str:
+    """Another file of the same stage and journal, such as its ``seals``."""
+    return base.replace("/ckpt-", f"/{what}-")
 
 
 def stage_lock(stage: str) -> str:

@@ -182,6 +182,50 @@ def test_what_only_a_damaged_checkpoint_knew_of_is_cut_only_if_the_journal_has_i
     assert found == "".join(line(trade(T0 + number // 3 * 60 * S, number)) for number in expected)
 
 
+def looked_into(disk: Files, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    plain = disk.list
+    monkeypatch.setattr(disk, "list", lambda path: found.append(path) or plain(path))  # type: ignore[func-returns-value]
+    archiver(disk)
+    return found
+
+
+@pytest.mark.parametrize("days", [-400, -2, 3, 400])
+def test_a_file_begun_days_away_from_the_checkpoint_is_swept_too(tmp_path: Path, days: int) -> None:
+    """A machine that slept for long, or trades healed from days ago."""
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    stage.commit()
+    far = trade(T0 + days * paths.DAY, 2)
+    feed(stage, at, T0, far)
+    for entry in stage._open.values():
+        if entry.lines:
+            stage._write(entry)
+    folder = paths.raw_dir("binance", "SOLUSDT", paths.date_of(far.ts))
+    assert disk.list(folder) == ["open_1342.jsonl"]
+    again = archiver(disk)
+    assert disk.list(folder) == [] and disk.list(RAW) == ["open_1342.jsonl"]
+    feed(again, at, T0, far)
+    again.commit(final=True)
+    assert text(disk, f"{folder}/part_1342.jsonl") == line(far)
+
+
+def test_a_start_looks_into_few_of_many_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a day that was noted once costs one more."""
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0, trade(T0))
+    stage.commit()
+    for day in range(2000):
+        disk.mkdir(paths.raw_dir("binance", "SOLUSDT", paths.date_of(T0 - day * paths.DAY)))
+    few = len(looked_into(disk, monkeypatch))
+    assert few < 20
+    feed(stage, at, T0, *(trade(T0 - day * paths.DAY, 9) for day in (0, 1, 500, 500)))
+    assert disk.read("journal/archive/days-binance") == b'["2024-06-07"]'
+    assert len(looked_into(disk, monkeypatch)) == few + 3, "of raw, feed and rejected"
+
+
 def test_a_file_begun_by_a_life_without_a_checkpoint_is_begun_anew(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     disk.write(f"{RAW}/open_1342.jsonl", b'{"torn')

@@ -46,6 +46,7 @@ LEVELS = [
         "archive",
         "barfiles",
         "barstore",
+        "begun",
         "caution",
         "checkpoint",
         "clock",
