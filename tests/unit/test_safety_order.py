@@ -379,14 +379,16 @@ def test_a_part_is_whole_named_and_sealed_before_the_checkpoint_that_counts_it(t
     stage = sink(disk)
     at = flushed(stage)
     assert disk.told(*SUNK) == [
-        "table parts/part_1341_a.tmp", "rename parts/part_1341_a.tmp parts/part_1341_a", "names parts",
+        "table parts/part_1341_a.tmp", "sync parts/part_1341_a.tmp",
+        "rename parts/part_1341_a.tmp parts/part_1341_a", "names parts",
         "write seals.1", "names home", "write slot.1", "names home",
     ]  # fmt: skip
     bars(stage, at, 2, 1, 0)
     stage.commit()
     assert disk.told(*SUNK) == [
         "table parts/part_1341_a.tmp", "replace parts/part_1341_a.tmp parts/part_1341_a",
-        "table parts/part_1342_b.tmp", "rename parts/part_1342_b.tmp parts/part_1342_b", "names parts",
+        "table parts/part_1342_b.tmp", "sync parts/part_1342_b.tmp",
+        "rename parts/part_1342_b.tmp parts/part_1342_b", "names parts",
         "write seals.0", "names home", "write slot.0", "names home",
     ]  # fmt: skip
 
@@ -419,7 +421,7 @@ def test_parts_that_came_to_no_checkpoint_are_gone_durably_before_what_replaces_
     bars(again, at, 3, 1, 2)
     again.commit(final=True)
     calls = [call for call in disk.told(*SUNK) if "parts" in call]
-    assert [call.split()[0] for call in calls] == ["table", "remove", "names", "rename", "names"]
+    assert [call.split()[0] for call in calls] == ["table", "sync", "remove", "names", "rename", "names"]
     assert len(disk.list(PARTS)) == 2
 
 
