@@ -12,7 +12,7 @@ is alone (the stage's lock); readers need no lock: a record that is not whole ye
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -433,10 +433,6 @@ class Reader:
         self._segment, self._offset = later[0], 0
         return True
 
-    def rewind(self) -> None:
-        """Forgets its place: the next `read` looks for the position anew."""
-        self._segment = None
-
     def sync(self, after: int, upto: int) -> None:
         """Makes durable the records behind `after` up to `upto`, on their writer's behalf."""
         firsts = segments(self._disk, self._folder)
@@ -446,8 +442,3 @@ class Reader:
                     self._disk.sync(segment_path(self._folder, first))
                 except FileNotFoundError:  # trimmed meanwhile: then it was durable
                     continue
-
-
-def records(data: bytes) -> Iterable[Batch]:
-    """The sound batches at the start of a segment's bytes, for tools that look into one."""
-    return _read_segment(data)[1]
