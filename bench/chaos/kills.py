@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import statistics
 import time
 
 import msgspec
 import psutil
 
+from bench.chaos.memory import Seen, growth
 from bench.chaos.mesh import STAGES, Mesh, wait_for
 from bench.chaos.run import Run, report, say, spread
 from shared.paths import SECOND
@@ -111,11 +111,13 @@ def _kill(mesh: Mesh, names: list[str]) -> list[Killed]:
 
 
 def soak(options: argparse.Namespace) -> int:
-    """Hours at a moderate rate with a kill a minute: memory and open files of each stage must not grow."""
+    """Hours at a moderate rate with a kill a minute: the memory of each stage must not grow, neither while it lives
+    nor from life to life.
+    """
     with Run(options) as run:
         run.begin()
         until = time.monotonic() + options.seconds
-        seen: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}
+        seen: dict[str, list[Seen]] = {name: [] for name in STAGES}
         next_kill = time.monotonic() + options.every
         kills = 0
         while time.monotonic() < until:
@@ -124,20 +126,19 @@ def soak(options: argparse.Namespace) -> int:
                 process = run.mesh.stage(name)
                 if process is not None:
                     with contextlib.suppress(psutil.Error):
-                        seen[name].append((time.time() - process.create_time(), process.memory_info().rss / 2**20))
+                        born = process.create_time()
+                        seen[name].append(Seen(born, time.time() - born, process.memory_info().rss / 2**20))
             if time.monotonic() >= next_kill:
                 next_kill += options.every
                 kills += 1
                 _kill(run.mesh, [STAGES[kills % len(STAGES)]])
-        for name, points in seen.items():
-            run.figures[f"{name}_mb_an_hour"] = _slope([p for p in points if p[0] > 20]) * 3600
-            run.figures[f"{name}_most_mb"] = max((mb for _, mb in points), default=0.0)
+        for name, looks in seen.items():
+            found = growth(looks)
+            run.figures[f"{name}_mb_an_hour"] = found.mb_an_hour
+            run.figures[f"{name}_mb_from_life_to_life"] = found.over_lives_mb
+            run.figures[f"{name}_most_mb"] = max((one.mb for one in looks), default=0.0)
+            for fault in found.faults(name):
+                run.expect(False, fault)
         run.figures["kills"] = kills
         run.settled()
         return report("soak", run.verdict())
-
-
-def _slope(points: list[tuple[float, float]]) -> float:
-    if len(points) < 3:
-        return 0.0
-    return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope

@@ -38,7 +38,7 @@ FORMS: dict[str, dict[str, tuple[Any, Any, Any]]] = {
     "midnight": {"midnights": (1, 4, 30), "speed": (1200.0, 1200.0, 1200.0), "rate": (1.0, 1.0, 1.0)},
     "twice": {"times": (2, 6, 20), "rate": (2000.0, 5000.0, 5000.0)},
     "orphans": {"times": (2, 4, 20), "rate": (2000.0, 5000.0, 5000.0)},
-    "soak": {"seconds": (60.0, 600.0, 3600.0), "rate": (2000.0, 2000.0, 2000.0), "every": (20.0, 60.0, 60.0)},
+    "soak": {"seconds": (100.0, 600.0, 3600.0), "rate": (2000.0, 2000.0, 2000.0), "every": (50.0, 60.0, 60.0)},
 }
 FORM = {"shortest": 0, "short": 1, "long": 2}
 
