@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -229,3 +230,15 @@ def test_a_plain_hour_is_made_at_once_and_one_in_which_the_feed_was_cut_is_not(l
     cut = HourBars(0, 2 * HOUR)
     cut.take([Feed("disconnected", NOON + 5, NOON + 5)])
     assert cut.take_hour([columns], NOON) is None
+
+
+def test_an_hour_that_begins_with_an_id_of_before_goes_as_a_stream(library: ctypes.CDLL) -> None:
+    market, bars = Market(), HourBars(0, 2 * HOUR)
+    first, second = market.events(NOON, 20), market.events(NOON + HOUR, 20)
+    assert bars.take_hour([in_columns(library, "".join(map(line, first)).encode())], NOON)
+    bars.advance(NOON + HOUR)
+    earliest = next(event for event in second if isinstance(event, Trade))
+    for back in (1, 5000):  # held already, and never seen
+        again = msgspec.structs.replace(earliest, trade_id=max(0, earliest.trade_id - back), ts=second[0].ts)
+        columns = in_columns(library, "".join(map(line, [again, *second])).encode())
+        assert bars.take_hour([columns], NOON + HOUR) is None
