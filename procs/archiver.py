@@ -181,13 +181,17 @@ class Archiver:
 
     def _redo(self) -> None:
         """Moves files away that are not as they were written, and goes back to where what they held began."""
-        for path, first in self._broken.items():
+        again = {path for path, first in self._broken.items() if reaches(self._disk, self._journal, first)}
+        if again:
+            self._doubt = max(self._doubt, self._position)  # what else stands of these is not written twice
+            self._position = min(self._position, *(self._broken[path] - 1 for path in again))
+            for _ in range(2):  # in both slots, before they go: nobody would miss them in a life after this one
+                self._store()
+        for path in self._broken:
             self.counters["redone"] += 1
             says = "is not as it was written"
-            if reaches(self._disk, self._journal, first):
+            if path in again:
                 says += "; what it held is taken again from the journal"
-                self._doubt = max(self._doubt, self._position)  # what else stands of these is not written twice
-                self._position = min(self._position, first - 1)
             else:
                 says += ", and the journal reaches back no further: its lines are lost"
             if self._disk.size(path) is not None:

@@ -119,8 +119,10 @@ class ParquetSink:
             self.counters["redone"] += 1
             if reaches(self._disk, self._journal, first):
                 says = "is not as it was written; its rows are made again from the journal"
-                self._position = self._durable = min(self._durable, first - 1)
+                self._position = min(self._durable, first - 1)
                 self._next_flush = self._ts
+                for _ in range(2):  # in both slots, before it goes: nobody would miss it in a life after this one
+                    self._store()
             else:
                 says = "is not as it was written, and the journal reaches back no further: from the archive, later"
             set_aside(self._disk, path, says)

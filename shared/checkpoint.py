@@ -84,6 +84,11 @@ def settle(disk: Disk, base: str) -> None:
         disk.sync_dir(base.rpartition("/")[0])
 
 
+def newest_payload(disk: Disk, base: str) -> bytes | None:
+    """As `peek`, and not looked into."""
+    return _newest(disk, base)[1]
+
+
 def _newest(disk: Disk, base: str) -> tuple[int, bytes | None]:
     return max((_read(disk, f"{base}.{i}") for i in (0, 1)), key=lambda slot: slot[0])
 
@@ -121,7 +126,7 @@ def peek(disk: Disk, base: str) -> dict[str, Any]:
     Safe beside a running writer: a slot being overwritten fails its checksum and the other one is taken. It may not be
     durable yet: `settle` comes after this for who means to delete on its word.
     """
-    return _map(_newest(disk, base)[1])
+    return _map(newest_payload(disk, base))
 
 
 def _map(payload: bytes | None) -> dict[str, Any]:

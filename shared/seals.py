@@ -11,7 +11,7 @@ import zlib
 import msgspec
 from loguru import logger
 
-from shared.checkpoint import Checkpoint
+from shared.checkpoint import Checkpoint, newest_payload
 from shared.files import Disk
 from shared.journal import HEADER, segment_path, segments
 
@@ -41,11 +41,7 @@ class Seals:
         self.of: dict[str, Seal] = {}
 
     def load(self) -> None:
-        data = self._slots.load()
-        try:
-            self.of = {} if data is None else msgspec.msgpack.decode(data, type=dict[str, Seal])
-        except (ValueError, RecursionError):
-            logger.warning("the seals are of another version: nothing is checked")
+        self.of = _decoded(self._slots.load())
 
     def store(self, before: int) -> None:
         """Durable when it returns. What was over by then is forgotten: it is somebody else's."""
@@ -74,6 +70,19 @@ def ends_before(disk: Disk, journal: str) -> int:
         if found:  # each number stands for a header or for an event, which is no shorter
             return found[-1] + (disk.size(segment_path(folder, found[-1])) or 0) // HEADER.size
     return 0
+
+
+def newest(disk: Disk, base: str) -> dict[str, Seal]:
+    """What the newest seals of somebody else say."""
+    return _decoded(newest_payload(disk, base))
+
+
+def _decoded(data: bytes | None) -> dict[str, Seal]:
+    try:
+        return {} if data is None else msgspec.msgpack.decode(data, type=dict[str, Seal])
+    except (ValueError, RecursionError):
+        logger.warning("the seals are of another version: nothing is checked")
+        return {}
 
 
 def reaches(disk: Disk, journal: str, first: int) -> bool:

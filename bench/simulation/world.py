@@ -10,17 +10,19 @@ from random import Random
 from bench.simulation import closed, parts, verdict
 from bench.simulation.bus import SimLane
 from bench.simulation.clock import SimClock
-from bench.simulation.disk import Medium, SimDisk
+from bench.simulation.disk import Medium, Node, SimDisk
 from bench.simulation.errands import ErrandPart, compacts, validates
 from bench.simulation.exchange import QUIET_NS, Exchange, Manners
 from bench.simulation.ledger import Ledger
 from bench.simulation.market import MS, Market
 from bench.simulation.parts import Part, Rules, Settings, Wiring
 from bench.simulation.recorder import Recorder
+from procs.archiver import KEEP
 from shared import paths
-from shared.checkpoint import is_sound
-from shared.paths import DAY, MINUTE, SECOND, checkpoint_base
+from shared.checkpoint import is_sound, peek
+from shared.paths import DAY, MINUTE, SECOND, beside_checkpoint, checkpoint_base
 from shared.runner import Loop
+from shared.seals import newest
 
 SETTLE_STEPS = 1200
 """Steps within which everything must be level once the faults have ended."""
@@ -32,6 +34,8 @@ PASSAGES = ("leaps", "compactions", "validations")
 """What happens where hours pass."""
 ROTTEN = 0.12
 """Part of the histories in which checkpoints are damaged."""
+TURNED = 0.1
+"""Part of the histories in which lines of the archive are damaged."""
 SHORT = 0.08
 """Part of the histories with short journals."""
 ERRANDS = ("compactor", "validator")
@@ -54,6 +58,8 @@ class World:
         self.chance = chance = Random(seed)
         self.rots = ["archive", "bars_1s", "parquet"] if Random(f"damage 13 {seed}").random() < ROTTEN else []
         """Stages of whose two slots one will turn out to be damaged."""
+        self.turns = Random(f"lines 41 {seed}").choice((1, 2)) if Random(f"lines {seed}").random() < TURNED else 0
+        """So many closed files of lines will turn out to be damaged."""
         self.is_short = Random(f"short journals 34 {seed}").random() < SHORT
         """Journals hold next to nothing, and stages are away for longer than that."""
         self.clock = SimClock()
@@ -140,6 +146,8 @@ class World:
                     self._happens(name)
             if self.rots and self._more.random() < 0.03:
                 self._rots()
+            if self.turns and self._more.random() < 0.05:
+                self._turns()
             if self.is_short and self._more.random() < 0.03:
                 self._happens("absences")
             for name, rate in passages.items() if self.seals else ():
@@ -252,11 +260,26 @@ class World:
         sound = [node for node in nodes if node is not None and not node.pending and is_sound(bytes(node.data))]
         if len(sound) == len(nodes):
             self.parts[name].kill()
-            node = self._more.choice(sound)
-            node.data[self._more.randrange(len(node.data))] ^= 1 << self._more.randrange(8)
-            node.durable = bytes(node.data)
+            self._turn_bit(self._more.choice(sound))
             self.rots.remove(name)
-            self.counts["rots"] += 1
+
+    def _turns(self) -> None:
+        """A bit turns in a closed file of the archive, beside which the journal must still hold what stands in it."""
+        base = checkpoint_base("archive", "binance")
+        disk = SimDisk(self.medium)
+        seals, said = newest(disk, beside_checkpoint(base, "seals")), peek(disk, base)
+        kept = [path for path, seal in seals.items() if seal.end + KEEP > said.get("ts", 0)]
+        nodes = [self.medium.names.get(path) for path in kept]
+        sound = [node for node in nodes if node is not None and not node.pending and node.data]
+        if sound and not self.is_short:
+            self.parts["archive"].kill()
+            self._turn_bit(self._more.choice(sound))
+            self.turns -= 1
+
+    def _turn_bit(self, node: Node) -> None:
+        node.data[self._more.randrange(len(node.data))] ^= 1 << self._more.randrange(8)
+        node.durable = bytes(node.data)
+        self.counts["rots"] += 1
 
     def _absences(self) -> None:
         part = self.parts[self._more.choice(("archive", "bars_1s", "parquet"))]

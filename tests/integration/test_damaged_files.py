@@ -170,6 +170,18 @@ def test_lines_that_are_damaged_are_written_again_from_the_journal(
             assert any("is not as it was written" in why for why in mesh.aside()), (path, at)
 
 
+@pytest.mark.parametrize("pattern", ["raw/binance/SOLUSDT/*/part_*", "parquet/**/*.parquet"])
+def test_a_life_that_ends_as_it_has_set_damage_aside_costs_nothing(
+    lake: Path, whole: Mesh, tmp_path: Path, pattern: str
+) -> None:
+    """It was gone from its place, and nobody who came after missed it."""
+    for path in relative(lake, pattern)[-1:]:
+        for _, mesh in harmed(lake, tmp_path, path, flip, 24):
+            mesh.archiver(), mesh.sink()  # each is there for a moment
+            restarted(mesh)
+            assert mesh.lines() == whole.lines() and mesh.rows() == whole.rows()
+
+
 @pytest.mark.parametrize("harm", HARMS)
 def test_bars_that_are_damaged_are_made_again_from_the_journal(
     lake: Path, whole: Mesh, tmp_path: Path, harm: str

@@ -145,7 +145,7 @@ def test_in_a_part_of_the_histories_a_slot_of_a_checkpoint_is_damaged() -> None:
     assert counts["rots"]
 
 
-ROTTEN = (10, 12, 16, 600639)
+ROTTEN = (10, 12, 16, 294, 1760, 600639)
 
 
 # --- the simulated disk keeps what it promises, and no more ---
