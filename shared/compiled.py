@@ -23,7 +23,7 @@ from loguru import logger
 from shared import kernels
 
 _SOURCE: Final = Path(__file__).with_name("kernels.c")
-_FLAGS: Final = ("-O3", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden")
+_FLAGS: Final = ("-O3", "-std=c11", "-fwrapv", "-shared", "-fPIC", "-fvisibility=hidden")
 LONGEST_S: Final = 20.0
 
 
