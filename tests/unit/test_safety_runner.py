@@ -15,7 +15,7 @@ from shared.checkpoint import Checkpoint
 from shared.events import Batch
 from shared.files import Files
 from shared.paths import HOUR
-from shared.runner import COMMIT_NS, FLUSH_NS, TRIM_NS, Loop
+from shared.runner import COMMIT_NS, FLUSH_NS, TRIM_NS, Loop, _note
 from shared.seals import MOST_CHECKED, Seal, Seals
 from tests.fixtures.spied import Spied
 
@@ -199,6 +199,19 @@ def test_a_life_that_finds_nothing_new_commits_once_where_it_stands(parts: Parts
             parts.now += COMMIT_NS
             loop.turn()
         assert parts.said.count("checkpoint") == commits
+
+
+def test_what_was_lost_in_the_journal_is_a_note_and_the_stage_hears_of_it(loop: Loop, parts: Parts) -> None:
+    loop.outlet = None
+    missed: list[tuple[int, int, int]] = []
+    loop.stage.missed = lambda *span: missed.append(span)  # type: ignore[attr-defined]
+    loop.inlet.counters["lost"] = 0
+    assert _note(None, [loop]) == ""
+    loop.inlet.position, loop.inlet.counters["lost"], parts.waiting = 4, 4, 2
+    loop.turn()
+    loop.turn()
+    assert missed == [(1, 4, 1)], "once, with the time of what follows"
+    assert _note(None, [loop]) == "4 records were damaged in the journal, or let go before they were taken"
 
 
 def test_a_drain_looks_three_times_commits_for_good_and_then_lets_go(loop: Loop, parts: Parts) -> None:
