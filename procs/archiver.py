@@ -27,8 +27,7 @@ from shared.schedule import file_interval_s
 from shared.seals import Seal, Seals, ends_before, reaches
 
 CLOSE_AFTER = 2 * paths.SECOND
-"""A file is closed when a record's time is past its end by this much, so that a slight disorder makes no second file.
-"""
+"""A file is closed when a record's time is so far past its end, so that a slight disorder makes no second file."""
 BUFFER_BYTES = 1 << 20
 KEEP = 120 * paths.SECOND
 """The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
@@ -92,6 +91,8 @@ class Archiver:
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._open: dict[tuple[str, int], _Open] = {}
         self._closing: list[tuple[str, str]] = []
+        self._named: tuple[set[str], set[str]] = set(), set()
+        """What the last two checkpoints close: once more begun, it would be taken for the file that was."""
         self._journal = context.journal
         self._seals = Seals(context.disk, paths.beside_checkpoint(context.checkpoint, "seals"))
         self._doubt = 0
@@ -208,6 +209,8 @@ class Archiver:
             self._disk.sync(path)
             self._closing.append((path, path.replace("/open_", "/part_")))
         self._close_named()
+        # A life before this one may have named some of them, and died before that was durable.
+        self._disk.sync_dirs([f"{top}/{date}" for top in self._tops() for date in self._disk.list(top)[-2:]])
 
     def _sweep(self, kept: set[str]) -> None:
         """Deletes files begun after the checkpoint: their lines are taken again."""
@@ -317,17 +320,16 @@ class Archiver:
         self._begun.note(date)
         folder = self._folder(key, date)
         clock = paths.clock_name(start, self._every_s)
-        names = set(self._disk.list(folder))
-        k, suffix = 0, ""
+        names, k, suffix = set(self._disk.list(folder)), 0, ""
         sealed = f"part_{clock[:2]}.jsonl.zst" in names
-        while f"part_{clock}{suffix}.jsonl" in names or (sealed and not suffix):
+        path = f"{folder}/open_{clock}.jsonl"
+        while f"part_{clock}{suffix}.jsonl" in names or (sealed and not k) or any(path in old for old in self._named):
             k, suffix = k + 1, f"_{k + 1}"
+            path = f"{folder}/open_{clock}{suffix}.jsonl"
         self.counters["late_files"] += bool(k)
-        path = f"{folder}/open_{clock}{suffix}.jsonl"
         if f"open_{clock}{suffix}.jsonl" in names:  # begun by a life that never came to name it: its lines come again
             self._disk.truncate(path, 0)
-        entry = self._open[key, start] = _Open(path, start + self._every, first)
-        return entry
+        return self._open.setdefault((key, start), _Open(path, start + self._every, first))
 
     def _write(self, entry: _Open) -> None:
         """Appends what waits."""
@@ -411,6 +413,7 @@ class Archiver:
                 if name != new:
                     self._seals.of.pop(new, None)
         self._disk.sync_dirs(sorted({new.rpartition("/")[0] for _, new in self._closing}))
+        self._named = self._named[1], {old for old, _ in self._closing}
         self._closing.clear()
 
     def _free(self, path: str) -> str:
@@ -443,8 +446,6 @@ def _newest(ids: dict[str, Ids]) -> dict[str, list[list[int]]]:
 
 
 _FEED, _REJECTED = "feed/", "rejected/"  # with a slash, for no symbol of a venue has one
-
-
 _OF_A_SYMBOL = (Trade, Quote, AggTrade)
 
 

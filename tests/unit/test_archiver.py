@@ -434,6 +434,44 @@ def test_doubt_ends_with_what_may_stand_on_disk(tmp_path: Path, monkeypatch: pyt
     assert len(text(disk, f"{RAW}/open_1342.jsonl").splitlines()) == 52
 
 
+def test_a_name_that_the_checkpoint_closes_is_not_begun_again_once_it_is_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a crash leaves half a file that the next start takes for the one it has to name (simulated: 50731)."""
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    at = feed(stage, 1, T0 + 90 * S, trade(T0))
+    stage.commit()
+    at = feed(stage, at, T0 + 90 * S, trade(T0, 2))
+    stage.commit()
+    for name in ("part_1342.jsonl", "part_1342_1.jsonl"):
+        disk.remove(f"{RAW}/{name}")
+    disk.write(f"{RAW}/part_13.jsonl.zst", b"")
+    feed(stage, at, T0 + 90 * S, trade(T0, 3))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage, "_store", killed)
+        stage.commit()
+    archiver(disk)
+    assert disk.list(RAW) == ["part_13.jsonl.zst"]
+
+
+def test_names_that_a_life_without_a_checkpoint_gave_are_made_durable_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut brings an open file back, days later, where nobody looks for one (simulated: 50760)."""
+    disk = Files(tmp_path)
+    disk.write("journal/archive/ckpt-binance.1", b"torn")
+    disk.write(f"{RAW}/part_1342.jsonl", line(trade(T0)).encode())
+    synced: list[str] = []
+    monkeypatch.setattr(disk, "sync_dir", synced.append)
+    archiver(disk)
+    assert RAW in synced
+
+
 # --- columns ---
 
 
