@@ -48,6 +48,11 @@ def test_a_seed_that_once_failed_fails_no_more(seed: int) -> None:
     assert not play(seed).faults
 
 
+@pytest.mark.parametrize("seed", [50731, 50760])
+def test_a_seed_that_once_failed_where_all_is_sealed_fails_no_more(seed: int) -> None:
+    assert not play(seed, Rules(sealing=1.0)).faults
+
+
 def test_the_sixteen_rules_have_a_mutant_each() -> None:
     assert len(MUTANTS) == 16
     assert stored_seeds().keys() == ALL.keys()
