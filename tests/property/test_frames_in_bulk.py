@@ -183,6 +183,9 @@ class Scene:
         self.hear([(1, [trade("SOLUSDT", 1, NOW // 1000), quote("SOLUSDT", 1)])])
         self.core.intake.busy = busy
 
+    def close(self) -> None:
+        self.core.recorder.writer.close()
+
     def hear(self, reads: list[tuple[int, list[bytes]]]) -> None:
         given = []
         for ms, messages in reads:
@@ -240,8 +243,8 @@ def test_what_is_taken_at_once_is_what_is_taken_one_by_one(
     ):
         patch.setattr(bulk, "MOST", 7)
         replay = source.startswith("recording")
-        at_once, single = Scene(Path(one), 1, replay), Scene(Path(two), 10**9, replay)
-        for scene in (at_once, single):
+        scenes = at_once, single = Scene(Path(one), 1, replay), Scene(Path(two), 10**9, replay)
+        for scene in scenes:
             if "before" in source:
                 for book in scene.core.books.values():
                     book.restore(book.state() | {"played": [[101, 104], [109, 112]]})
@@ -249,7 +252,9 @@ def test_what_is_taken_at_once_is_what_is_taken_one_by_one(
                 scene.core.time.measure(NOW + 5_000_000, scene.mono - 1000, scene.mono)
             for reads in takes:
                 scene.hear(reads)
-        events = [[event for _, _, events in scene.batches() for event in events] for scene in (at_once, single)]
+        for scene in scenes:
+            scene.close()
+        events = [[event for _, _, events in scene.batches() for event in events] for scene in scenes]
         assert events[0] == events[1]
         assert at_once.core.totals() == single.core.totals()
         times = [[ts for _, ts, _ in scene.batches()] for scene in (at_once, single)]
