@@ -28,7 +28,7 @@ from shared.seals import Seal, Seals, ends_before, reaches
 
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is so far past its end, so that a slight disorder makes no second file."""
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 18
 KEEP = 120 * paths.SECOND
 """The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
 MOST_CHECKED = 64 << 20
