@@ -50,9 +50,7 @@ EXAMPLES = int(os.environ.get("LAKE_FUZZ_EXAMPLES", "2000"))
 fuzz = settings(
     max_examples=EXAMPLES, deadline=1000, database=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
-on_disk = settings(fuzz, max_examples=EXAMPLES // 4)
-"""Where each example makes files; the decoder behind it has its full number."""
-pytestmark = pytest.mark.timeout(60 * max(1, EXAMPLES // 2000))
+pytestmark = pytest.mark.timeout(240 * max(1, EXAMPLES // 2000))
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FRAMES = [
@@ -211,7 +209,7 @@ class Once:
 
 
 @given(st.lists(messages, min_size=1, max_size=3))
-@on_disk
+@fuzz
 def test_a_lane_that_lies_changes_nothing_of_what_the_journal_says(sent: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         disk = Files(folder)
@@ -228,7 +226,7 @@ def test_a_lane_that_lies_changes_nothing_of_what_the_journal_says(sent: list[by
 
 
 @given(st.lists(messages, max_size=4))
-@on_disk
+@fuzz
 def test_a_segment_of_anything_is_opened_and_read(pieces: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         disk = Files(folder)
@@ -463,7 +461,7 @@ names = st.sampled_from(["2025-10-20_05", "2025-10-20_99", "2025-13-20_05", "x",
 
 
 @given(st.lists(st.tuples(names, names, st.sampled_from(["", ".json", ".parquet"])), max_size=4))
-@on_disk
+@fuzz
 def test_whatever_lies_among_the_requests_only_hours_of_days_are_asked_for(found: list[tuple[str, str, str]]) -> None:
     disk = SimDisk(Medium(Random(0)))
     for symbol, name, ending in found:
