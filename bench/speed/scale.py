@@ -13,12 +13,23 @@ from bench.speed.yardstick import Load, ours
 
 Say = Callable[[str], None]
 PACED_S: Final = 10.0
+WIDTH: Final = 60
+"""Characters of the longest bar of a plot."""
+
+
+def plot(costs: Sequence[tuple[str, float]], say: Say) -> None:
+    """Microseconds of CPU an event, a bar each."""
+    most = max((cost for _, cost in costs), default=0.0)
+    for name, cost in costs:
+        bar = "#" * max(1, round(WIDTH * cost / most)) if cost > 0 else ""
+        say(f"{name:>12} |{bar} {cost:.2f}")
 
 
 def by_symbols(folder: Path, counts: Sequence[int], events: int, say: Say) -> int:
     """Flat out, by the number of symbols; market time so that a second of a symbol holds a hundred events."""
     say(f"{events:,} events flat out, 100 a bar\n{'symbols':>8} {'events/s':>12} {'us CPU':>8} {'MB':>6}  by stage")
     wrong = 0
+    costs: list[tuple[str, float]] = []
     for count in counts:
         here = folder / f"symbols-{count}"
         here.mkdir()
@@ -30,9 +41,11 @@ def by_symbols(folder: Path, counts: Sequence[int], events: int, say: Say) -> in
         each = {name: (used - empty.stages.get(name, 0.0)) / events * 1e6 for name, used in run.stages.items()}
         stages = ", ".join(f"{name} {used:.2f}" for name, used in sorted(each.items()))
         say(f"{count:8,} {events / run.wall:12,.0f} {cpu:8.2f} {run.memory >> 20:6,}  {stages}")
+        costs.append((f"{count:,}", cpu))
         if run.verdict is not None and run.verdict.wrong:
             say(f"  {run.verdict}")
             wrong += 1
+    plot(costs, say)
     return wrong
 
 
@@ -42,6 +55,7 @@ def by_load(folder: Path, rates: Sequence[int], say: Say) -> int:
     here = folder / "load"
     here.mkdir()
     wrong = 0
+    costs: list[tuple[str, float]] = []
     say(f"20 symbols in real time\n{'wanted':>12} {'events/s':>12} {'us CPU':>8} {'cores':>6} {'MB':>6}")
     with closing(Server(here, most, 20)) as server:
         market = Market(1, most, 20, 2000)
@@ -55,7 +69,9 @@ def by_load(folder: Path, rates: Sequence[int], say: Say) -> int:
                 f"{name:>12} {events / run.wall:12,.0f} {cpu / events * 1e6:8.2f} {cpu / run.wall:6.2f} "
                 f"{run.memory >> 20:6,}"
             )
+            costs.append((name, cpu / events * 1e6))
             if run.verdict is not None and run.verdict.wrong:
                 say(f"  {run.verdict}")
                 wrong += 1
+    plot(costs, say)
     return wrong
