@@ -116,12 +116,12 @@ def read_runs(
     disk: Disk, venue: str, symbol: str, date: str, hour: int
 ) -> tuple[list[Columns | list[Line]], list[Problem]]:
     """The same as `read_hour`, as far as a bar asks: where the loops are compiled, most of it in columns."""
-    if kernels.library is None:
+    if kernels.loops is None:
         lines, problems = read_hour(disk, venue, symbol, date, hour)
         return [lines] if lines else [], problems
     from shared import lineruns  # numpy: who only writes the archive does without
 
-    library, singly = kernels.library, _each(parse_line)
+    library, singly = kernels.loops, _each(parse_line)
 
     def read(data: bytes, found: list[Columns | Line]) -> Iterator[tuple[int, str]]:
         number = 0

@@ -41,14 +41,14 @@ def target() -> Path:
 
 def load() -> bool:
     """Uses them if they are compiled; whether they are."""
-    if kernels.library is None and not _is_off():
+    if kernels.loops is None and not _is_off():
         try:
             path = target()
             if path.exists():
                 kernels.use(str(path))
         except (OSError, AttributeError) as error:
             logger.warning(f"the compiled kernels cannot be used ({error}): numpy does what they would")
-    return kernels.library is not None
+    return kernels.loops is not None
 
 
 def _compilers() -> list[list[str]]:

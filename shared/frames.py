@@ -83,11 +83,11 @@ def _cut_many(data: bytes) -> tuple[Sequence[bytes], int]:
     """
     import numpy as np  # only who has so much to do needs it
 
-    if kernels.library is not None:
+    if kernels.loops is not None:
         most = len(data) // FEW
         places = np.empty((2, most), np.int64)
         at = places.ctypes.data
-        count = kernels.library.lake_cut(data, len(data), most, at, at + 8 * most)
+        count = kernels.loops.lake_cut(data, len(data), most, at, at + 8 * most)
         return Cut(data, *places[:, :count]), int(places[1, count - 1]) if count else 0
     seen = np.frombuffer(data, np.uint8)
     starts = np.flatnonzero(seen[:-3] == TEXT)

@@ -39,7 +39,7 @@ class HourBars(Bars):
         these are, one or more columns of the same digits; `advance` to its end must follow. None, and nothing has
         changed, where they must go as a stream.
         """
-        if kernels.library is None or self._stirred:
+        if kernels.loops is None or self._stirred:
             return None
         (symbol,), digits = columns[0].symbols, columns[0].digits
         series = self._series.get(symbol) or self._begin(symbol)
@@ -52,7 +52,7 @@ class HourBars(Bars):
         is_new = not len(trades) or int(trades[0]) > series.top
         is_newer = standing is None or int(ids[~is_trade].min(initial=_HIGH)) >= standing[1]
         book = _book(standing, digits, self._units)
-        seconds = _summed(kernels.library, columns, begin) if is_new and is_newer and book else None
+        seconds = _summed(kernels.loops, columns, begin) if is_new and is_newer and book else None
         if seconds is None or book is None:
             return None
         hour = _Hour(digits, begin, seconds, standing, book, series.top)

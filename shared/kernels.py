@@ -1,6 +1,6 @@
 """The door to `kernels.c`: the innermost loops of a busy moment, where this machine has them compiled.
 
-`library` is None until `use` was called (see `shared.compiled`). Who has a loop there does the same in numpy without
+`loops` is None until `use` was called (see `shared.compiled`). Who has a loop there does the same in numpy without
 it, several times slower; addresses are those of memory that the caller holds.
 """
 
@@ -23,7 +23,7 @@ _WORD: Final = (1 << 64) - 1
 
 _MUCH: Final = 4096
 
-library: ctypes.CDLL | None = None
+loops: ctypes.CDLL | None = None
 """The loops."""
 _crc: Callable[[int, bytes, int], int] | None = None
 
@@ -42,12 +42,12 @@ _CALLS: Final = {
 
 def use(path: str) -> None:
     """Loads the loops. Raises OSError where that is no library of this machine, AttributeError where it is another."""
-    global library, _crc
+    global loops, _crc
     found = ctypes.CDLL(path)
     for name, (gives, takes) in _CALLS.items():
         call = getattr(found, name)
         call.restype, call.argtypes = gives, takes
-    library, _crc = found, found.lake_crc if found.lake_folds() else None
+    loops, _crc = found, found.lake_crc if found.lake_folds() else None
 
 
 def crc32(data: bytes, before: int = 0) -> int:

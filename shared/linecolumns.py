@@ -254,8 +254,8 @@ _Data = Iterable[tuple[int, int, bytes]]
 
 def _written(rows: _Rows, symbols: tuple[str, ...], digits: int, every: int) -> _Data | None:
     """The lines of all rows; None where they must come singly."""
-    if kernels.library is not None:
-        return _compiled(kernels.library, rows, symbols, digits, every)
+    if kernels.loops is not None:
+        return _compiled(kernels.loops, rows, symbols, digits, every)
     lines = _both(rows, symbols, digits)
     return _grouped(rows, lines, every) if all(some.fit for some in lines) else None
 

@@ -154,7 +154,7 @@ def _parts(runs: Runs) -> Iterator[Columns | Iterable[Event]]:
 
 
 def _bars(*settings: Any) -> Bars:
-    if kernels.library is None:
+    if kernels.loops is None:
         return Bars(*settings)
     from shared.hourbars import HourBars  # numpy: who needs none of it does without
 

@@ -47,7 +47,7 @@ class Intake:
         self._venue = venue
         self._bulk: Bulk | None = None
         self._is_prepared = False
-        self.busy = BUSY_IN_NUMPY if kernels.library is None else BUSY
+        self.busy = BUSY_IN_NUMPY if kernels.loops is None else BUSY
         self._stalled_at = self._stalled_until = 0
         self.controls: list[tuple[Link, Control]] = []
         """What the venue said about connections; the core takes it from here."""

@@ -115,8 +115,8 @@ class Reader:
         rows = Rows(sum(map(len, reads)))
         if not (self.is_usable and len(rows.kinds)):
             return rows
-        if kernels.library is not None:
-            self._read_compiled(kernels.library, reads, rows)
+        if kernels.loops is not None:
+            self._read_compiled(kernels.loops, reads, rows)
             return rows
         text = _Text(reads)
         stream, known = self._streams_of(text)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
 from shared.events import Batch, Event
 from shared.lines import line
+from tests.fixtures.quiet import quiet as quiet
 from tests.fixtures.small_lake import NOON, SECOND, Market
 from tests.fixtures.still_mesh import ARCHIVED, SUMMED, SUNK, Mesh
 
 SIZES = {"segment_bytes": 300, "max_bytes": 8000}
 """A minute of what is recorded here takes 20,000: an eighth of that room is always in use."""
 SECONDS = 80
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logger.disable("shared")
-    logger.disable("procs")
-    yield
-    logger.enable("shared")
-    logger.enable("procs")
 
 
 def batches() -> list[Batch]:

@@ -30,11 +30,11 @@ Fields = tuple[object, ...]
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
     """The compiled loops."""
-    monkeypatch.setattr(kernels, "library", None)
+    monkeypatch.setattr(kernels, "loops", None)
     if compiled.build() is None:
         pytest.skip("there is no C compiler here")
-    assert compiled.load() and kernels.library is not None
-    return kernels.library
+    assert compiled.load() and kernels.loops is not None
+    return kernels.loops
 
 
 def in_columns(library: ctypes.CDLL, data: bytes) -> Columns:
@@ -87,7 +87,7 @@ def test_bars_and_problems_are_those_of_single_lines(
     odd_lines.write(disk, what(seed), seed)
     in_columns = Rebuild(disk, VENUE, SYMBOL)
     bars, alone = in_columns.day(DATE), in_columns.hour(DATE, 13)
-    monkeypatch.setattr(kernels, "library", None)
+    monkeypatch.setattr(kernels, "loops", None)
     singly = Rebuild(disk, VENUE, SYMBOL)
     assert bars == singly.day(DATE)
     assert alone == singly.hour(DATE, 13)

@@ -9,11 +9,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from random import Random
 
 import pytest
-from loguru import logger
 
 from bench.simulation.bus import SimLane
 from bench.simulation.disk import Killed, Medium, SimDisk
@@ -21,15 +19,7 @@ from bench.simulation.mutants import ALL, FOUND, LIMITS, MUTANTS, SWAPS
 from bench.simulation.parts import Rules
 from bench.simulation.runs import first_seed, stored_seeds
 from bench.simulation.world import World, play
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logger.disable("shared")
-    logger.disable("procs")
-    yield
-    logger.enable("shared")
-    logger.enable("procs")
+from tests.fixtures.quiet import quiet as quiet
 
 
 @pytest.mark.parametrize("first", range(0, 80, 20))

@@ -38,7 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = tmp_path / "kernels.c"
     source.write_bytes(compiled._SOURCE.read_bytes())
     monkeypatch.setattr(compiled, "_SOURCE", source)
-    monkeypatch.setattr(kernels, "library", None)
+    monkeypatch.setattr(kernels, "loops", None)
     return source
 
 
@@ -55,7 +55,7 @@ def test_they_are_compiled_once(elsewhere: Path, compiler: None, monkeypatch: py
     assert [found.name for found in path.parent.iterdir()] == [path.name], "nothing is left behind"
     monkeypatch.setattr(compiled, "_compilers", lambda: pytest.fail("compiled again"))
     assert compiled.build() == path
-    assert compiled.load() and kernels.library is not None
+    assert compiled.load() and kernels.loops is not None
 
 
 def test_another_source_is_another_file(elsewhere: Path, compiler: None) -> None:
@@ -79,7 +79,7 @@ def test_without_a_compiler_or_where_it_fails_numpy_remains(
     monkeypatch.setattr(compiled, "_compilers", lambda: [[sys.executable, "-c", "import time; time.sleep(60)"]])
     assert compiled.build() is None
     assert "timed out" in said[-1]
-    assert not compiled.load() and kernels.library is None
+    assert not compiled.load() and kernels.loops is None
 
 
 def test_a_folder_that_cannot_be_written_is_no_fault(elsewhere: Path, compiler: None, said: list[str]) -> None:
@@ -124,7 +124,7 @@ def test_a_process_of_a_stage_uses_them(compiler: None, tmp_path: Path) -> None:
     code = (
         "from shared import kernels, process; from procs.ingest.config import Config\n"
         f"process.prepare('ingest', Config, process.arguments('', ['--config', {str(config)!r}, '--stage', 'spot']))\n"
-        "print(kernels.library)"
+        "print(kernels.loops)"
     )
     env = {key: value for key, value in os.environ.items() if key != "LAKE_KERNELS"}
     root = Path(__file__).parents[2]
@@ -180,7 +180,7 @@ def wall() -> Iterator[Wall]:
 
 def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
     assert compiled.build() and compiled.load()
-    library = kernels.library
+    library = kernels.loops
     assert library is not None
     reader = Venue(["SOLUSDT"], ["trade", "quote"]).columns()
     assert reader is not None
@@ -202,7 +202,7 @@ def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
 
 def test_nothing_behind_what_was_received_is_read(wall: Wall, compiler: None) -> None:
     assert compiled.build() and compiled.load()
-    library = kernels.library
+    library = kernels.loops
     assert library is not None
     places = np.empty((2, 8), np.int64)
     cut = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 2)(
