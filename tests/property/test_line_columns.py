@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from procs.archiver import Archiver, Config
-from shared import linecolumns, paths
+from shared import kernels, linecolumns, paths
 from shared.events import BUY, QUOTE, SELL, Batch, Columns
 from shared.files import Files
 from shared.ids import Ids
@@ -127,6 +127,19 @@ def test_every_length_of_a_number_stands_beside_every_other(digits: int) -> None
             b"" if kind == QUOTE else int64([MIDNIGHT] * count),
         )  # fmt: skip
         assert found(one, MINUTE, 8192) == expected(one, MINUTE)
+
+
+@pytest.mark.parametrize("kind", [BUY, QUOTE])
+def test_a_symbol_that_is_not_named_is_an_error_and_no_look_beyond_the_names(
+    kind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels.loops is not None:
+        monkeypatch.setattr(kernels.loops, "lake_lines", lambda *_: pytest.fail("it looked"))
+    one, quotes = int64([1]), int64([1] * (kind == QUOTE))
+    sent = int64([1] * (kind != QUOTE))
+    columns = Columns(["SOLUSDT"], 8, bytes((kind,)), b"\1\0", one, one, one, one, one, quotes, quotes, sent)
+    with pytest.raises(IndexError):
+        linecolumns.groups(columns, MINUTE)
 
 
 @settings(SLOW, max_examples=60)

@@ -58,6 +58,15 @@ def test_they_are_compiled_once(elsewhere: Path, compiler: None, monkeypatch: py
     assert compiled.load() and kernels.loops is not None
 
 
+def test_what_was_compiled_is_durable_before_it_has_its_name(
+    elsewhere: Path, compiler: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr("os.fsync", lambda fd: synced.append(compiled.target().exists()))
+    assert compiled.build() is not None
+    assert synced == [False], "a power cut must not leave half a library under a name that is believed"
+
+
 def test_another_source_is_another_file(elsewhere: Path, compiler: None) -> None:
     before = compiled.build()
     elsewhere.write_text(elsewhere.read_text() + "\n/* changed */\n")
