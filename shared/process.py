@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from shared.wire import Bus, Lane, Publisher, find_mesh
 BEAT_NS = 1_000_000_000
 LOCK_LOOK_S = 0.05
 EXIT_ASKED, EXIT_CRASHED, EXIT_CONFIG = 0, 1, 2
+GARBAGE = 20_000
+"""New objects between two searches for cycles; the 700 that Python begins with come with every busy batch."""
 
 C = TypeVar("C", bound=config.StageConfig)
 
@@ -232,6 +235,8 @@ def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Set
 
 def guarded(setting: Setting, work: Callable[[], Any]) -> int:
     """Runs `work`; what it raises is logged and becomes the exit code. One of the two places that catch everything."""
+    gc.freeze()  # what stands by now stays: no search for cycles need walk it again
+    gc.set_threshold(GARBAGE)
     try:
         work()
         return EXIT_ASKED

@@ -155,7 +155,7 @@ class _Lane:
             self._connect()
         if self._endpoint is not None:
             try:
-                self._socket.send(data, zmq.NOBLOCK)
+                self._socket.send(self._bus.shared(data), zmq.NOBLOCK, copy=False)
                 return True
             except zmq.Again:
                 pass
@@ -166,12 +166,12 @@ class _Lane:
 class Publisher:
     """A lossy stream for watching. Topic, then payload."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self._socket = socket
+    def __init__(self, bus: Bus, socket: zmq.Socket[bytes]) -> None:
+        self._bus, self._socket = bus, socket
 
     def send(self, topic: str, data: bytes) -> None:
         try:
-            self._socket.send_multipart((topic.encode(), data), zmq.NOBLOCK)
+            self._socket.send_multipart((topic.encode(), self._bus.shared(data)), zmq.NOBLOCK, copy=False)
         except zmq.Again:  # never slows the mesh; the watcher sees the jump in the sequence
             return
 
@@ -231,6 +231,7 @@ class Bus:
         self._poller = zmq.Poller()
         self.moves = mesh.transport == "tcp"
         """Endpoints may change when the binder restarts."""
+        self._sent: tuple[bytes, zmq.Frame] = b"", zmq.Frame()
 
     def _edge_file(self, edge: str) -> Path:
         return self._lake / "run" / "edges" / f"{edge}.json"
@@ -281,6 +282,12 @@ class Bus:
             socket.setsockopt(zmq.CURVE_PUBLICKEY, self.mesh.curve.public.encode())
         return socket
 
+    def shared(self, data: bytes) -> zmq.Frame:
+        """A message as ZeroMQ holds it. What goes to several ends in turn is copied for all of them once."""
+        if self._sent[0] is not data:
+            self._sent = data, zmq.Frame(data, copy=True)
+        return self._sent[1]
+
     def pull(self, edge: str) -> _Inbox:
         """Binds. The caller holds the stage's lock: a second bind of an ipc path silently steals the lane."""
         socket = self._bound(zmq.PULL, edge)
@@ -291,7 +298,7 @@ class Bus:
         return _Lane(self, edge, self._connecting(zmq.PUSH))
 
     def publisher(self, edge: str) -> Publisher:
-        return Publisher(self._bound(zmq.PUB, edge))
+        return Publisher(self, self._bound(zmq.PUB, edge))
 
     def subscriber(self, edges: Iterable[str], topics: Sequence[str] = ("",)) -> Subscriber:
         socket = self._connecting(zmq.SUB)

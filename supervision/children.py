@@ -122,10 +122,12 @@ _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(64 << 20), "MALLOC_TRIM_THRESHOLD_":
 """For glibc, elsewhere of no effect: a live stage keeps the memory that its columns need from one busy moment to the
 next. By default every array above 128 KiB is mapped anew and given back, which costs as much as all work on it.
 """
+_ALONE = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy's algebra, which nobody here uses, would start a thread a core, and each spins for a while before it sleeps."""
 
 
 def _env(gently: bool) -> dict[str, str]:
-    env = dict(os.environ) if gently else {**_ALLOCATOR, **os.environ}
+    env = {**_ALONE, **({} if gently else _ALLOCATOR), **os.environ}
     env.pop("PYTHONSAFEPATH", None)  # would hide the repository from ``python -m``
     env["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     return env

@@ -27,8 +27,8 @@ Ints = NDArray[np.int64]
 Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
-MOST: Final = 8192
-"""Events in one record at most."""
+MOST: Final = 12_288
+"""Events in one record at most: what is gathered, and the read that was the last of it."""
 
 
 class Bulk:
