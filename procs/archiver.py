@@ -7,8 +7,9 @@ sizes and the rest is taken again. Files are opened, chosen and closed by the ti
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from loguru import logger
@@ -19,16 +20,20 @@ from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import AggTrade, Batch, Columns, Event, Feed, Quote, Trade
 from shared.ids import Ids
-from shared.kernels import crc32
 from shared.lines import line
+from shared.openfile import BUFFER_BYTES, DIRECT_BYTES, OpenFile
 from shared.quarantine import set_aside
 from shared.runner import Context, main
 from shared.schedule import file_interval_s
 from shared.seals import Seal, Seals, ends_before, reaches
 
+if TYPE_CHECKING:
+    from shared.linegroups import LineGroups
+
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is so far past its end, so that a slight disorder makes no second file."""
-BUFFER_BYTES = 1 << 18
+MOST_HELD = 128
+"""Files whose descriptors are held."""
 KEEP = 120 * paths.SECOND
 """The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
 MOST_CHECKED = 64 << 20
@@ -48,36 +53,6 @@ class Config(StageConfig, kw_only=True, frozen=True):
             raise ValueError(f"rotate_every_s: {self.rotate_every_s} does not divide 3600")
 
 
-class _Open:
-    """A file that is not closed yet, and what is not written to it yet. It holds no descriptor: a page of healed trades
-    of a quiet symbol may concern a thousand minutes.
-    """
-
-    __slots__ = ("crc", "end", "first", "fresh", "known", "lines", "path", "size", "unsynced", "waiting")
-
-    def __init__(self, path: str, end: int, first: int, size: int = 0, crc: int | None = 0) -> None:
-        self.path = path
-        self.end = end
-        self.first = first
-        """Number of the first record that it may hold something of."""
-        self.size = size
-        self.crc = crc
-        """Of its bytes; None where nobody knows."""
-        self.known: set[str] | None = None
-        """Lines that stand on disk already, where that is in doubt."""
-        self.lines: list[bytes] = []
-        """One or many in each."""
-        self.waiting = 0
-        """How many bytes they are."""
-        self.unsynced = False
-        self.fresh = True
-        """Its name is not durable yet."""
-
-    def add(self, data: bytes) -> None:
-        self.lines.append(data)
-        self.waiting += len(data)
-
-
 class Archiver:
     """The archive of one source's journal: ``raw/``, ``feed/`` and ``rejected/`` of the open hours."""
 
@@ -89,7 +64,10 @@ class Archiver:
         self._every_s = config.rotate_every_s or file_interval_s(context.symbols)
         self._every = self._every_s * paths.SECOND
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
-        self._open: dict[tuple[str, int], _Open] = {}
+        self._open: dict[tuple[str, int], OpenFile] = {}
+        self._held: deque[OpenFile] = deque()
+        """Those of them with a descriptor."""
+        self._lines: LineGroups | None = None
         self._closing: list[tuple[str, str]] = []
         self._named: tuple[set[str], set[str]] = set(), set()
         """What the last two checkpoints close: once more begun, it would be taken for the file that was."""
@@ -157,7 +135,7 @@ class Archiver:
             if path in self._broken or not self._is_as_written(path, cut, crc):
                 self._broken[path] = first
                 continue
-            entry = self._open[folder, start] = _Open(path, start + self._every, first, cut, crc)
+            entry = self._open[folder, start] = OpenFile(path, start + self._every, first, cut, crc)
             entry.fresh = cut == 0  # it may stand in no folder yet
         self._sweep(kept)
 
@@ -263,19 +241,24 @@ class Archiver:
         """The same for all of these events at once. False where nothing was taken, for they must come singly."""
         if self._is_doubtful:
             return False
-        from shared import linecolumns
+        if self._lines is None:
+            from shared.linegroups import LineGroups  # numpy: who archives single events does without
 
-        groups = linecolumns.groups(columns, self._every)
-        if groups is None:
+            self._lines = LineGroups()
+        made = self._lines.of(columns, self._every)
+        if made is None:
             return False
-        for group in groups:
-            entry = self._entry(group.symbol, group.start, first)
-            entry.add(group.data)
+        for symbol, start, data in made.groups:
+            entry = self._entry(symbol, start, first)
+            if len(data) > DIRECT_BYTES:
+                self._write(entry, data)
+                continue
+            entry.add(bytes(data))
             if entry.waiting > BUFFER_BYTES:
                 self._write(entry)
-        for symbol, lowest, highest in linecolumns.trade_runs(columns):
+        for symbol, lowest, highest in made.runs:
             _of(self._ids, symbol).add_range(lowest, highest)
-        self._ended = self._ended and not groups
+        self._ended = self._ended and not len(columns)
         return True
 
     @property
@@ -283,7 +266,7 @@ class Archiver:
         """Whether what comes may stand on disk already: in the checkpoint, too, for a life may end on the way there."""
         return self._position < self._doubt
 
-    def _entry(self, key: str, start: int, first: int) -> _Open:
+    def _entry(self, key: str, start: int, first: int) -> OpenFile:
         return self._open.get((key, start)) or self._begin(key, start, first)
 
     def _note(self, event: Event) -> None:
@@ -302,7 +285,7 @@ class Archiver:
             return paths.feed_dir(self._venue, date)
         return paths.rejected_dir(self._venue, date) if key == _REJECTED else paths.raw_dir(self._venue, key, date)
 
-    def _is_news(self, entry: _Open, text: str) -> bool:
+    def _is_news(self, entry: OpenFile, text: str) -> bool:
         """After damage more is taken again than is missing: what stands on disk already is not written twice."""
         if entry.known is None:
             folder, _, name = entry.path.rpartition("/")
@@ -314,7 +297,7 @@ class Archiver:
                     entry.known.update(data.decode("utf-8", "surrogatepass").splitlines(keepends=True))
         return text not in entry.known
 
-    def _begin(self, key: str, start: int, first: int) -> _Open:
+    def _begin(self, key: str, start: int, first: int) -> OpenFile:
         """A file for this folder and time; the k-th where earlier ones are closed already."""
         date = paths.date_of(start)
         self._begun.note(date)
@@ -329,22 +312,15 @@ class Archiver:
         self.counters["late_files"] += bool(k)
         if f"open_{clock}{suffix}.jsonl" in names:  # begun by a life that never came to name it: its lines come again
             self._disk.truncate(path, 0)
-        return self._open.setdefault((key, start), _Open(path, start + self._every, first))
+        return self._open.setdefault((key, start), OpenFile(path, start + self._every, first))
 
-    def _write(self, entry: _Open) -> None:
-        """Appends what waits."""
-        data = b"".join(entry.lines)
-        appender = self._disk.appender(entry.path)
-        try:
-            appender.write(data)
-        finally:
-            appender.close()
-        entry.size = appender.size
-        entry.crc = None if entry.crc is None else crc32(data, entry.crc)
-        entry.unsynced = True
-        self.counters["bytes_written"] += len(data)
-        entry.lines.clear()
-        entry.waiting = 0
+    def _write(self, entry: OpenFile, more: bytes | memoryview = b"") -> None:
+        """Appends what waits, and `more`."""
+        if not entry.is_held:
+            self._held.append(entry)
+        self.counters["bytes_written"] += entry.write(self._disk, more)
+        while len(self._held) > MOST_HELD:
+            self._held.popleft().release()
 
     # --- durability ---
 
@@ -370,7 +346,10 @@ class Archiver:
         self._store()
         self._close_named()
 
-    def _finish(self, entry: _Open) -> None:
+    def _finish(self, entry: OpenFile) -> None:
+        if entry.is_held:
+            self._held.remove(entry)
+            entry.release()
         if not entry.size:  # all of it stood elsewhere already
             return
         path = entry.path.replace("/open_", "/part_")
@@ -428,7 +407,9 @@ class Archiver:
         return path
 
     def close(self) -> None:
-        """Holds nothing open between two writes."""
+        for entry in self._held:
+            entry.release()
+        self._held.clear()
         self._open.clear()
 
 

@@ -37,7 +37,7 @@ class Appender(Protocol):
     @property
     def size(self) -> int: ...
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Appends all of `data` in one call to the system, or raises OSError; then the file may end in a torn piece."""
 
     def sync(self) -> None: ...
@@ -136,7 +136,7 @@ class _FileAppender:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_BINARY, 0o644)
         self.size = os.fstat(self._fd).st_size
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         try:
             _write_whole(self._fd, data)
         except OSError:

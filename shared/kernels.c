@@ -275,15 +275,11 @@ struct lines {
     const uint8_t *kinds;
     const uint16_t *symbol;
     const int64_t *columns[COLUMNS];
-    const int32_t *rank;      /* of each row its place among the trades, or among the quotes */
+    const int32_t *rank;      /* of each row, see `struct grouping` */
     const uint8_t *text;
     const struct piece *heads;  /* how the lines of each symbol begin */
     const struct piece *pieces[3];  /* how they go on, by kind */
 };
-
-static const char PAIRS[] =
-    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
-    "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
 static const uint64_t POWERS[] = {
     1u, 10u, 100u, 1000u, 10000u, 100000u, 1000000u, 10000000u, 100000000u, 1000000000u, 10000000000u, 100000000000u,
@@ -291,27 +287,30 @@ static const uint64_t POWERS[] = {
     1000000000000000000u,
 };
 
-static inline void four(uint8_t *out, uint32_t number)
+/* The eight digits of a number below 10**8 as they stand in memory: halves, then pairs, then digits side by side, with
+   divisions by way of a product that is exact for numbers so small.  */
+static inline uint64_t digits_of(uint32_t number)
 {
-    memcpy(out, PAIRS + 2 * (number / 100), 2);
-    memcpy(out + 2, PAIRS + 2 * (number % 100), 2);
+    uint64_t upper = number / 10000, fours = upper | (uint64_t)(number - upper * 10000) << 32;
+    uint64_t hundreds = (fours * 10486 >> 20) & 0x0000007F0000007Fu;
+    uint64_t pairs = hundreds | (fours - hundreds * 100) << 16;
+    uint64_t tens = (pairs * 103 >> 10) & 0x000F000F000F000Fu;
+    return (tens | (pairs - tens * 10) << 8) | 0x3030303030303030u;
 }
 
 static inline uint8_t *eight(uint8_t *out, uint32_t number)
 {
-    four(out, number / 10000);
-    four(out + 4, number % 10000);
+    uint64_t word = digits_of(number);
+    memcpy(out, &word, 8);
     return out + 8;
 }
 
 /* A number below 10**8 without zeros before it; eight bytes are written. */
 static inline uint8_t *up_to_eight(uint8_t *out, uint32_t number)
 {
-    uint8_t text[8];
     int zeros = (number < 10000000) + (number < 1000000) + (number < 100000) + (number < 10000) + (number < 1000)
                 + (number < 100) + (number < 10);
-    eight(text, number);
-    uint64_t word = word_at(text) >> 8 * zeros;
+    uint64_t word = digits_of(number) >> 8 * zeros;
     memcpy(out, &word, 8);
     return out + 8 - zeros;
 }
@@ -352,10 +351,28 @@ static inline uint8_t *copy(uint8_t *out, const uint8_t *text, int size)
     return out + size;
 }
 
-/* Lines of rows, in the order given, one behind the other; `ends` of each. Sixteen bytes behind the last are spoilt. */
-EXPORT void lake_lines(const struct lines *given, int64_t count, const int64_t *order, uint8_t *out, int64_t *ends)
+/* The text of a number that many rows have one after another, as those of one read have their time of receipt. */
+struct known {
+    uint64_t number;
+    int size;
+    uint8_t text[32];
+};
+
+static inline uint8_t *once(struct known *known, uint8_t *out, uint64_t number)
+{
+    if (number != known->number) {
+        known->number = number;
+        known->size = (int)(integer(known->text, number) - known->text);
+    }
+    memcpy(out, known->text, 32);
+    return out + known->size;
+}
+
+/* Lines of rows, in the order given, one behind the other; how many bytes. Thirty-two behind the last are spoilt. */
+EXPORT int64_t lake_lines(const struct lines *given, int64_t count, const int32_t *order, uint8_t *out)
 {
     const struct lines lines = *given;
+    struct known stamp = {0, 1, "0"}, receipt = {0, 1, "0"};
     uint8_t *begin = out;
     for (int64_t at = 0; at < count; at++) {
         int64_t row = order[at], rank = lines.rank[row];
@@ -366,10 +383,106 @@ EXPORT void lake_lines(const struct lines *given, int64_t count, const int64_t *
             if (piece->follows == NOTHING)
                 break;
             uint64_t number = lines.columns[piece->column][piece->column >= ASK ? rank : row];
-            out = piece->follows == MONEY ? decimal(out, number, lines.digits) : integer(out, number);
+            if (piece->follows == MONEY)
+                out = decimal(out, number, lines.digits);
+            else if (piece->column <= TS_RECV)
+                out = once(piece->column == TS ? &stamp : &receipt, out, number);
+            else
+                out = integer(out, number);
         }
-        ends[at] = out - begin;
     }
+    return out - begin;
+}
+
+/* Rows by symbol and interval. Of each symbol, of each group, of each row one, and of runs as many as rows. */
+struct grouping {
+    int64_t symbols, most;    /* how many groups there is room for */
+    int32_t *latest;          /* of each symbol its newest group */
+    int32_t *before;          /* of each group the one before it of its symbol; -1 where it is the first */
+    int32_t *symbol;          /* of each group */
+    int64_t *start;
+    int32_t *until;           /* where its rows end in the order */
+    int32_t *group;           /* of each row */
+    int32_t *rank;            /* of each row its place among the trades, or among the quotes */
+    int32_t *order;           /* the rows, those of the first group first, each group's as they came */
+    int32_t *running;         /* of each symbol its newest run */
+    int32_t *owner;           /* of each run of trade ids its symbol */
+    int64_t *first, *last;
+    int64_t runs;             /* how many there are */
+};
+
+static inline int are_natural(const int64_t *column, int64_t count)
+{
+    int64_t all = 0;
+    for (int64_t at = 0; at < count; at++)
+        all |= column[at];
+    return all >= 0;
+}
+
+static inline int32_t group_of(struct grouping *given, int64_t *groups, int32_t symbol, int64_t ts, int64_t every)
+{
+    int32_t group = given->latest[symbol];
+    for (; group >= 0; group = given->before[group])
+        if (ts >= given->start[group] && ts - given->start[group] < every)
+            return group;
+    if (*groups == given->most)
+        return -1;
+    group = (int32_t)(*groups)++;
+    given->before[group] = given->latest[symbol];
+    given->symbol[group] = symbol;
+    given->start[group] = ts - ts % every;
+    given->until[group] = 0;
+    return given->latest[symbol] = group;
+}
+
+static inline void run_on(struct grouping *given, int32_t symbol, int64_t id)
+{
+    int32_t run = given->running[symbol];
+    if (run >= 0 && given->last[run] < id && given->last[run] + 1 == id) {
+        given->last[run] = id;
+        return;
+    }
+    run = given->running[symbol] = (int32_t)given->runs++;
+    given->owner[run] = symbol;
+    given->first[run] = given->last[run] = id;
+}
+
+/* How many groups there are, in the order of their first rows; -1 where a number is below zero or there are too many,
+   -2 where a row is of a symbol that there is not. Rows are fewer than 2**31.  */
+EXPORT int64_t lake_group(const struct lines *rows, int64_t count, int64_t quotes, int64_t every, struct grouping *given)
+{
+    int64_t groups = 0, quote = 0, until = 0;
+    for (int column = TS; column < COLUMNS; column++)
+        if (!are_natural(rows->columns[column],
+                         column < ASK ? count : column < TS_SENT ? quotes : count - quotes))
+            return -1;
+    for (int64_t at = 0; at < given->symbols; at++)
+        given->latest[at] = given->running[at] = -1;
+    given->runs = 0;
+    for (int64_t row = 0; row < count; row++) {
+        int32_t symbol = rows->symbol[row];
+        if (symbol >= given->symbols)
+            return -2;
+        int32_t group = group_of(given, &groups, symbol, rows->columns[TS][row], every);
+        if (group < 0)
+            return -1;
+        given->group[row] = group;
+        given->until[group]++;
+        if (rows->kinds[row] == QUOTE) {
+            given->rank[row] = (int32_t)quote++;
+        } else {
+            given->rank[row] = (int32_t)(row - quote);
+            run_on(given, symbol, rows->columns[IDS][row]);
+        }
+    }
+    for (int64_t group = 0; group < groups; group++) {  /* first where each begins, which its rows then move on */
+        int32_t own = given->until[group];
+        given->until[group] = (int32_t)until;
+        until += own;
+    }
+    for (int64_t row = 0; row < count; row++)
+        given->order[given->until[given->group[row]]++] = (int32_t)row;
+    return groups;
 }
 
 /* --- from lines of the archive to columns ---------------------------------------------------------------------- */

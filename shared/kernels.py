@@ -16,7 +16,7 @@ COLUMNS: Final = ("ts", "ts_recv", "ids", "price", "qty", "ask", "ask_qty", "ts_
 WHOLE, MONEY, TIME, SIDE, WORD, NOTHING = range(6)
 """What follows a text: a number, one with digits after its point, a time, who made the price, true or false, its end.
 """
-_PAD: Final = bytes(16)
+_PAD: Final = bytes(32)
 _LONGEST: Final = 24
 """Characters of a number, and what is written beyond it."""
 _WORD: Final = (1 << 64) - 1
@@ -25,16 +25,17 @@ _MUCH: Final = 4096
 
 loops: ctypes.CDLL | None = None
 """The loops."""
-_crc: Callable[[int, bytes, int], int] | None = None
+_crc: Callable[[int, int, int], int] | None = None
 
 _Pointer = ctypes.c_void_p
 _Int = ctypes.c_int64
 _CALLS: Final = {
     "lake_folds": (ctypes.c_int, ()),
-    "lake_crc": (ctypes.c_uint32, (ctypes.c_uint32, ctypes.c_char_p, _Int)),
+    "lake_crc": (ctypes.c_uint32, (ctypes.c_uint32, _Pointer, _Int)),
     "lake_cut": (_Int, (ctypes.c_char_p, _Int, _Int, _Pointer, _Pointer)),
     "lake_read": (None, (_Pointer, ctypes.c_char_p, _Int, _Pointer, _Pointer, _Pointer, _Int)),
-    "lake_lines": (None, (_Pointer, _Int, _Pointer, _Pointer, _Pointer)),
+    "lake_group": (_Int, (_Pointer, _Int, _Int, _Int, _Pointer)),
+    "lake_lines": (_Int, (_Pointer, _Int, _Pointer, _Pointer)),
     "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
     "lake_seconds": (_Int, (_Int, _Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer)),
 }
@@ -50,12 +51,12 @@ def use(path: str) -> None:
     loops, _crc = found, found.lake_crc if found.lake_folds() else None
 
 
-def crc32(data: bytes, before: int = 0) -> int:
+def crc32(data: bytes | memoryview, before: int = 0) -> int:
     """As zlib has it, in a third of the time where there is much and the processor multiplies without carries."""
     if _crc is None or len(data) < _MUCH:
         return zlib.crc32(data, before)
     whole = len(data) & ~15
-    return zlib.crc32(data[whole:], _crc(before, data, whole))
+    return zlib.crc32(data[whole:], _crc(before, address(data), whole))
 
 
 class Piece(ctypes.Structure):
@@ -102,9 +103,11 @@ class Forms:
         return ctypes.addressof(self.pieces) + self.first[form] * ctypes.sizeof(Piece)
 
 
-def address(data: bytes) -> int:
-    """Where bytes are; they must be held as long as that is used."""
-    return ctypes.cast(ctypes.c_char_p(data), _Pointer).value or 0
+def address(data: bytes | memoryview) -> int:
+    """Where bytes, or bytes that can be written to, are; they must be held as long as that is used."""
+    if isinstance(data, bytes):
+        return ctypes.cast(ctypes.c_char_p(data), _Pointer).value or 0
+    return ctypes.addressof(ctypes.c_char.from_buffer(data))
 
 
 class _Streams(ctypes.Structure):
@@ -161,6 +164,16 @@ class Lines(ctypes.Structure):
     _fields_ = (
         ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)),
         ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer), ("pieces", _Pointer * 3),
+    )  # fmt: skip
+
+
+class Grouping(ctypes.Structure):
+    """What `lake_group` finds. See `kernels.c`."""
+
+    _fields_ = (
+        ("symbols", _Int), ("most", _Int), ("latest", _Pointer), ("before", _Pointer), ("symbol", _Pointer),
+        ("start", _Pointer), ("until", _Pointer), ("group", _Pointer), ("rank", _Pointer), ("order", _Pointer),
+        ("running", _Pointer), ("owner", _Pointer), ("first", _Pointer), ("last", _Pointer), ("runs", _Int),
     )  # fmt: skip
 
 

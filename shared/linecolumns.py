@@ -3,12 +3,11 @@
 A line is constant pieces with numbers between them, and all lines of a form have the same pieces. So all numbers are
 made at once, each flush right in a field that may be too wide, and all lines are written piece by piece from their ends
 to their beginnings: what a field has too much on its left is written over by the piece before it. Where the loops are
-compiled they write line by line instead.
+compiled, `linegroups` has them write line by line instead.
 """
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
@@ -253,16 +252,14 @@ _Data = Iterable[tuple[int, int, bytes]]
 
 
 def _written(rows: _Rows, symbols: tuple[str, ...], digits: int, every: int) -> _Data | None:
-    """The lines of all rows; None where they must come singly."""
-    if kernels.loops is not None:
-        return _compiled(kernels.loops, rows, symbols, digits, every)
+    """The lines of all rows; None where they must come singly. Raises IndexError for a symbol that is not named."""
     lines = _both(rows, symbols, digits)
     return _grouped(rows, lines, every) if all(some.fit for some in lines) else None
 
 
 @lru_cache(8)
-def _texts(symbols: tuple[str, ...]) -> kernels.Forms:
-    """How lines go on, by kind, and how those of each symbol begin."""
+def texts(symbols: tuple[str, ...]) -> kernels.Forms:
+    """How lines go on, by kind, and behind these how those of each symbol begin: for the compiled loop."""
     kinds = []
     for kind in (BUY, SELL, QUOTE):
         columns, pieces = _marked(kind)
@@ -270,30 +267,6 @@ def _texts(symbols: tuple[str, ...]) -> kernels.Forms:
         kinds.append([(text, *more) for text, more in zip(pieces, [*follows, (NOTHING, "")], strict=True)])
     heads = [[((_HEAD + quoted(symbol)).encode(), NOTHING, "")] for symbol in symbols]
     return kernels.Forms([*kinds, *heads])
-
-
-def _compiled(library: ctypes.CDLL, rows: _Rows, symbols: tuple[str, ...], digits: int, every: int) -> _Data:
-    """Raises IndexError for a symbol that is not named."""
-    count, texts, interval = len(rows.kinds), _texts(symbols), rows.ts // every
-    if int(rows.symbol.max(initial=0)) >= len(symbols):
-        raise IndexError("columns name a symbol that they do not hold")
-    is_quote = rows.kinds == QUOTE
-    quotes = np.cumsum(is_quote, dtype=np.int32)
-    rank = np.where(is_quote, quotes - np.int32(1), np.arange(count, dtype=np.int32) - quotes)
-    places = dict(zip(_Rows._fields, rows, strict=True))
-    lines = kernels.Lines(
-        digits, rows.kinds.ctypes.data, rows.symbol.ctypes.data,
-        kernels.pointers([places[name].ctypes.data for name in kernels.COLUMNS]), rank.ctypes.data,
-        texts.text_at, texts.piece_at(3), kernels.pointers([texts.piece_at(kind) for kind in range(3)]),
-    )  # fmt: skip
-    order, bounds = _order(rows.symbol, interval)
-    memory = np.empty(count * (max(texts.sizes[:3]) + max(texts.sizes[3:])) + 16, np.uint8)
-    ends = np.empty(count, np.int64)
-    library.lake_lines(ctypes.byref(lines), count, order.ctypes.data, memory.ctypes.data, ends.ctypes.data)
-    for first, last in bounds:
-        one = order[first]
-        data = memory[int(ends[first - 1]) if first else 0 : int(ends[last])].tobytes()
-        yield int(rows.symbol[one]), int(interval[one]), data
 
 
 class _Lines:

@@ -214,8 +214,8 @@ class SimAppender:
         self._node = node
         self.size = len(node.data)
 
-    def write(self, data: bytes) -> None:
-        self._disk.put(self._node, data, self._path)
+    def write(self, data: bytes | memoryview) -> None:
+        self._disk.put(self._node, bytes(data), self._path)
         self.size += len(data)
 
     def sync(self) -> None:

@@ -80,6 +80,31 @@ def test_files_shorter_than_a_minute_carry_their_second(tmp_path: Path) -> None:
     assert disk.list(RAW) == ["open_134215.jsonl", "part_134205.jsonl"]
 
 
+def test_descriptors_are_held_of_few_files_and_of_none_that_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("procs.archiver.MOST_HELD", 3)
+    disk = Files(tmp_path)
+    stage = archiver(disk)
+    symbols = [f"S{n}USDT" for n in range(8)]
+    at = feed(stage, 1, T0, *(trade(T0, symbol=symbol) for symbol in symbols))
+    stage.commit()
+    entries = list(stage._open.values())
+    assert [entry.is_held for entry in entries] == [False] * 5 + [True] * 3
+    at = feed(stage, at, T0 + S, *(trade(T0 + S, 2, symbol) for symbol in symbols))
+    stage.commit()
+    for symbol in symbols:
+        path = f"raw/binance/{symbol}/2025-10-20/open_1342.jsonl"
+        assert text(disk, path) == line(trade(T0, symbol=symbol)) + line(trade(T0 + S, 2, symbol))
+    feed(stage, at, T0 + 62 * S, trade(T0 + 62 * S, 3))
+    stage.commit()
+    assert not any(entry.is_held for entry in entries), "a file that is open cannot be renamed everywhere"
+    (late,) = stage._open.values()
+    assert late.is_held
+    stage.close()
+    assert not late.is_held
+
+
 def test_late_lines_make_a_file_of_their_own_and_the_closed_one_stays(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     stage = archiver(disk)
