@@ -268,6 +268,89 @@ EXPORT void lake_read(const struct streams *streams, const uint8_t *data, int64_
     }
 }
 
+/* --- from rows to records -------------------------------------------------------------------------------------- */
+
+/* What rows of one connection come to. Of each read; and of each symbol twice, for its trades and, behind those of all
+   symbols, for its quotes.  */
+struct judged {
+    int64_t reads, symbols;
+    const int64_t *behind;    /* of each read the row behind its last */
+    int64_t *tops;            /* the highest venue time of its trades */
+    int64_t *count, *first, *last, *ts;
+    uint8_t *is_odd;          /* ids of trades that do not follow one another, of quotes that do not rise */
+    int64_t *until;           /* where a symbol's ids end in `ids` */
+    int64_t *ids;             /* of the quotes, each symbol's together */
+    int64_t low, top, final, trades;  /* lowest, highest and last venue time of trades, and how many they are */
+};
+
+static inline int64_t later(int64_t one, int64_t other)
+{
+    return one > other ? one : other;
+}
+
+/* The rows from `row` up to `behind`, all of them plain. Symbols are those that there are. */
+EXPORT void lake_judge(const struct rows *rows, int64_t row, int64_t behind, struct judged *judged)
+{
+    const int64_t *ids = rows->columns[IDS], *ts = rows->columns[TS], *sent = rows->columns[TS_SENT];
+    int64_t symbols = judged->symbols, read = 0, quotes = 0;
+    judged->low = INT64_MAX;
+    judged->top = judged->final = judged->trades = 0;
+    for (int64_t at = 0; at < judged->reads; at++)
+        judged->tops[at] = 0;
+    for (int64_t at = 0; at < 2 * symbols; at++)
+        judged->count[at] = judged->is_odd[at] = 0;
+    for (int64_t at = row; at < behind; at++) {
+        int is_quote = rows->kinds[at] == QUOTE;
+        int64_t own = rows->symbol[at] + (is_quote ? symbols : 0), id = ids[at];
+        if (!is_quote) {
+            int64_t latest = later(ts[at], sent[at]);
+            while (judged->behind[read] <= at)
+                read++;
+            judged->tops[read] = later(judged->tops[read], latest);
+            judged->low = latest < judged->low ? latest : judged->low;
+            judged->top = later(judged->top, latest);
+            judged->final = latest;
+            judged->trades++;
+        }
+        if (!judged->count[own]++)
+            judged->first[own] = id;
+        else if (is_quote ? id <= judged->last[own] : id - 1 != judged->last[own])
+            judged->is_odd[own] = 1;
+        judged->last[own] = id;
+        judged->ts[own] = ts[at];
+    }
+    for (int64_t at = 0; at < symbols; at++) {  /* first where each begins, which its ids then move on */
+        judged->until[at] = quotes;
+        quotes += judged->count[symbols + at];
+    }
+    for (int64_t at = row; at < behind; at++)
+        if (rows->kinds[at] == QUOTE)
+            judged->ids[judged->until[rows->symbol[at]]++] = ids[at];
+}
+
+/* Gives these rows their times: a trade keeps its own, a quote has the estimate of its read or the highest venue time
+   before it, whichever is later. What only trades or only quotes have is moved together. The highest venue time.  */
+EXPORT int64_t lake_stamp(const struct rows *rows, int64_t row, int64_t behind, const struct judged *judged,
+                          const int64_t *estimates, const int64_t *walls, int64_t high, int64_t *recv, int64_t *ask,
+                          int64_t *ask_qty, int64_t *sent)
+{
+    int64_t read = 0, *ts = rows->columns[TS];
+    for (int64_t at = row; at < behind; at++) {
+        while (judged->behind[read] <= at)
+            read++;
+        *recv++ = walls[read];
+        if (rows->kinds[at] == QUOTE) {
+            ts[at] = later(estimates[read], high);
+            *ask++ = rows->columns[ASK][at];
+            *ask_qty++ = rows->columns[ASK_QTY][at];
+        } else {
+            *sent = rows->columns[TS_SENT][at];
+            high = later(high, later(ts[at], *sent++));
+        }
+    }
+    return high;
+}
+
 /* --- from columns to lines of the archive ---------------------------------------------------------------------- */
 
 struct lines {

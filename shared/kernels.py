@@ -34,6 +34,8 @@ _CALLS: Final = {
     "lake_crc": (ctypes.c_uint32, (ctypes.c_uint32, _Pointer, _Int)),
     "lake_cut": (_Int, (ctypes.c_char_p, _Int, _Int, _Pointer, _Pointer)),
     "lake_read": (None, (_Pointer, ctypes.c_char_p, _Int, _Pointer, _Pointer, _Pointer, _Int)),
+    "lake_judge": (None, (_Pointer, _Int, _Int, _Pointer)),
+    "lake_stamp": (_Int, (_Pointer, _Int, _Int, *(_Pointer,) * 3, _Int, *(_Pointer,) * 4)),
     "lake_group": (_Int, (_Pointer, _Int, _Int, _Int, _Pointer)),
     "lake_lines": (_Int, (_Pointer, _Int, _Pointer, _Pointer)),
     "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
@@ -156,6 +158,16 @@ def _key(head: bytes, name_at: int) -> int:
     end = head.index(b'"', name_at)
     one, other = (int.from_bytes(head[at : at + 8], "little") for at in (name_at, end - 7))
     return one * 0x9E3779B97F4A7C15 & _WORD ^ other
+
+
+class Judged(ctypes.Structure):
+    """What `lake_judge` finds. See `kernels.c`."""
+
+    _fields_ = (
+        ("reads", _Int), ("symbols", _Int), ("behind", _Pointer), ("tops", _Pointer), ("count", _Pointer),
+        ("first", _Pointer), ("last", _Pointer), ("ts", _Pointer), ("is_odd", _Pointer), ("until", _Pointer),
+        ("ids", _Pointer), ("low", _Int), ("top", _Int), ("final", _Int), ("trades", _Int),
+    )  # fmt: skip
 
 
 class Lines(ctypes.Structure):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from procs.ingest.judged import Judged, Run, Stamped, judge
 from procs.ingest.reads import Read
 from procs.ingest.slots import Link
 from procs.ingest.symbols import Book
@@ -68,111 +69,112 @@ class Bulk:
                 kinds |= self._intake.frames(link, part, read.wall, read.mono)
         return kinds
 
-    def _columns(self, link: Link, reads: Sequence[Read], rows: Rows, bounds: Places, start: int, behind: int) -> bool:
+    def _columns(self, link: Link, reads: Sequence[Read], rows: Rows, bounds: Ints, start: int, behind: int) -> bool:
         """Takes plain rows; False, having done nothing, where their times are not beyond doubt."""
-        part = slice(start, behind)
-        is_quote = rows.kinds[part] == QUOTE
-        latest = np.where(is_quote, 0, np.maximum(rows.ts[part], rows.ts_sent[part]))
-        read_of = np.searchsorted(bounds, np.arange(start, behind), side="right")
-        high = np.maximum(np.maximum.accumulate(latest), link.high)
+        judged = judge(rows, bounds, start, behind, len(self._books))
         if self._replay:
-            ts = np.where(is_quote, high, rows.ts[part])
+            estimates = [0] * len(reads)
         else:
-            trades = latest[~is_quote]
-            if not self._is_believable(link, trades, reads[0].mono):
+            if not self._is_believable(link, judged, reads[0].mono):
                 return False
-            estimates = self._heed(link.high, reads, latest, read_of)
-            ts = np.where(is_quote, np.maximum(estimates, high), rows.ts[part])
-            if len(trades):
-                link.last, link.implausible = int(trades[-1]), 0
-        link.high = int(high[-1])
-        symbol, ids = rows.symbol[part], rows.ids[part]
-        is_new = self._are_new(symbol, ids, ts, is_quote, reads[-1].mono)
+            first, last = np.searchsorted(bounds, [start, behind - 1], side="right").tolist()
+            estimates = self._heed(link.high, reads, judged, first, last)
+            if judged.trades:
+                link.last, link.implausible = judged.final, 0
+        stamped = judged.stamp(estimates, [read.wall for read in reads], link.high)
+        link.high = stamped.high
+        runs = list(judged.runs())
+        is_new = self._are_new(rows, start, behind, judged, runs, reads[-1].mono)
         self._intake.counters["events_in"] += behind - start
+        if is_new is None and behind - start <= MOST:
+            self._give_all(rows, slice(start, behind), stamped, runs)
+            return True
+        if is_new is None:
+            is_new = np.ones(behind - start, np.bool_)
         self._intake.counters["duplicates"] += len(is_new) - int(np.count_nonzero(is_new))
-        recv = np.array([read.wall for read in reads], np.int64)[read_of]
-        self._give(rows, np.flatnonzero(is_new) + start, ts[is_new], recv[is_new])
+        self._give(rows, np.flatnonzero(is_new) + start, stamped.ts[is_new], stamped.ts_recv[is_new])
         return True
 
-    def _is_believable(self, link: Link, latest: Ints, mono: int) -> bool:
+    def _is_believable(self, link: Link, judged: Judged, mono: int) -> bool:
         """Whether no venue time among these could be refused."""
-        if not len(latest):
+        if not judged.trades:
             return True
-        low, top, time = int(latest.min()), int(latest.max()), self._intake.time
-        before = link.last or top
-        return max(top, before) - min(low, before) <= DAY_NS and time.is_near(top, mono)
+        before = link.last or judged.top
+        is_near = self._intake.time.is_near(judged.top, mono)
+        return max(judged.top, before) - min(judged.low, before) <= DAY_NS and is_near
 
-    def _heed(self, high: int, reads: Sequence[Read], latest: Ints, read_of: Places) -> Ints:
-        """Moves our time on, read by read; gives the estimate of each row's read."""
-        estimates = np.zeros(len(reads), np.int64)
-        for at in range(int(read_of[0]), int(read_of[-1]) + 1):
+    def _heed(self, high: int, reads: Sequence[Read], judged: Judged, first: int, last: int) -> list[int]:
+        """Moves our time on, read by read; gives the estimate of each."""
+        estimates = [0] * len(reads)
+        for at in range(first, last + 1):
             estimates[at] = self._intake.estimate(reads[at].mono)
-            top = int(latest[read_of == at].max(initial=0))
-            if top > high:
-                self._intake.time.believes(top, reads[at].mono)
-                high = top
-        return estimates[read_of]
+            if judged.tops[at] > high:
+                high = judged.tops[at]
+                self._intake.time.believes(high, reads[at].mono)
+        return estimates
 
-    def _are_new(self, symbol: NDArray[np.uint16], ids: Ints, ts: Ints, is_quote: Flags, mono: int) -> Flags:
-        """Which of them nobody has brought yet."""
-        is_new = np.ones(len(ids), np.bool_)
-        for kind in (False, True):
-            places = np.flatnonzero(is_quote == kind)
-            places = places[np.argsort(symbol[places], kind="stable")]
-            if not len(places):
-                continue
-            owner, sorted_ids = symbol[places], ids[places]
-            step, same = np.diff(sorted_ids), np.diff(owner) == 0
-            breaks = np.flatnonzero(~same) + 1
-            # Trades follow one another without a hole; quotes only rise.
-            unusual = set(owner[1:][same & ((step < 1) if kind else (step != 1))].tolist())
-            take = self._take_quotes if kind else self._take_trades
-            for begin, end in pairwise([0, *breaks.tolist(), len(places)]):
-                book, mine = self._books[owner[begin]], places[begin:end]
-                is_new[mine] = take(book, sorted_ids[begin:end], ts[mine], owner[begin] in unusual, mono)
+    def _are_new(
+        self, rows: Rows, start: int, behind: int, judged: Judged, runs: Sequence[Run], mono: int
+    ) -> Flags | None:
+        """Which of them nobody has brought yet; None where all are new."""
+        is_new: Flags | None = None
+        for run in runs:
+            book = self._books[run.symbol]
+            if run.is_quote:
+                book.quoted = mono
+                if not run.is_odd and book.take_quotes(judged.quote_ids(run.symbol)):
+                    continue
+            else:
+                book.traded = mono
+                if not run.is_odd and book.trades.take_run(run.first, run.last, run.ts):
+                    continue
+            if is_new is None:
+                is_new = np.ones(behind - start, np.bool_)
+            mine = (rows.kinds[start:behind] == QUOTE) == run.is_quote
+            places = np.flatnonzero(mine & (rows.symbol[start:behind] == run.symbol))
+            is_new[places] = self._singly(book, run.is_quote, rows.ids[start + places], rows.ts[start + places])
         return is_new
 
-    def _take_trades(self, book: Book, ids: Ints, ts: Ints, is_unusual: bool, mono: int) -> Flags | bool:
-        book.traded = mono
-        if not is_unusual and book.trades.take_run(int(ids[0]), int(ids[-1]), int(ts[-1])):
-            return True
+    def _singly(self, book: Book, is_quote: bool, ids: Ints, ts: Ints) -> list[bool]:
+        """What is out of the ordinary, id by id."""
+        if is_quote:
+            is_new, is_old = book.is_new_quote, book.is_old_quote
+            return [is_new(one) and not (self._replay and is_old(one)) for one in ids.tolist()]
         take = book.trades.take
-        return np.array([take(one, at) for one, at in zip(ids.tolist(), ts.tolist(), strict=True)], np.bool_)
+        return [take(one, at) for one, at in zip(ids.tolist(), ts.tolist(), strict=True)]
 
-    def _take_quotes(self, book: Book, ids: Ints, ts: Ints, is_unusual: bool, mono: int) -> Flags | bool:
-        book.quoted = mono
-        if not is_unusual and book.take_quotes(ids):
-            return True
-        is_new, is_old = book.is_new_quote, book.is_old_quote
-        return np.array([is_new(one) and not (self._replay and is_old(one)) for one in ids.tolist()], np.bool_)
+    def _give_all(self, rows: Rows, part: slice, stamped: Stamped, runs: Sequence[Run]) -> None:
+        """All of these rows as one record."""
+        names, symbol = self._occurring(rows.symbol[part], {run.symbol for run in runs})
+        columns = Columns(
+            names, self._reader.digits, rows.kinds[part].tobytes(), symbol.tobytes(), stamped.ts.tobytes(),
+            stamped.ts_recv.tobytes(), rows.ids[part].tobytes(), rows.price[part].tobytes(), rows.qty[part].tobytes(),
+            stamped.ask.tobytes(), stamped.ask_qty.tobytes(), stamped.ts_sent.tobytes(),
+        )  # fmt: skip
+        self._intake.recorder.add_columns(columns, int(stamped.ts.max()))
 
     def _give(self, rows: Rows, places: Places, ts: Ints, recv: Ints) -> None:
-        size = -(-len(places) // -(-len(places) // MOST)) if len(places) else 1  # records of about one size
+        """Some of them, as records of about one size."""
+        size = -(-len(places) // -(-len(places) // MOST)) if len(places) else 1
         for at in range(0, len(places), size):
-            some = places[at : at + size]
-            stamps = ts[at : at + size]
-            columns = _columns_of(rows, some, stamps, recv[at : at + size], self._reader)
+            some, stamps = places[at : at + size], ts[at : at + size]
+            kinds, symbol = rows.kinds[some], rows.symbol[some]
+            quotes, trades = some[kinds == QUOTE], some[kinds != QUOTE]
+            names, symbol = self._occurring(symbol, set(np.unique(symbol).tolist()))
+            columns = Columns(
+                names, self._reader.digits, kinds.tobytes(), symbol.tobytes(), stamps.tobytes(),
+                recv[at : at + size].tobytes(), rows.ids[some].tobytes(), rows.price[some].tobytes(),
+                rows.qty[some].tobytes(), rows.ask[quotes].tobytes(), rows.ask_qty[quotes].tobytes(),
+                rows.ts_sent[trades].tobytes(),
+            )  # fmt: skip
             self._intake.recorder.add_columns(columns, int(stamps.max()))
 
-
-def _columns_of(rows: Rows, places: Places, ts: Ints, recv: Ints, reader: ColumnReader) -> Columns:
-    """Rows as they travel, with the symbols that occur among them."""
-    kinds, symbol = rows.kinds[places], rows.symbol[places]
-    occurs = np.bincount(symbol, minlength=len(reader.symbols)) > 0
-    renumbered = np.cumsum(occurs, dtype=np.uint16) - np.uint16(1)
-    is_quote = kinds == QUOTE
-    quotes, trades = places[is_quote], places[~is_quote]
-    return Columns(
-        symbols=[reader.symbols[at] for at in np.flatnonzero(occurs).tolist()],
-        digits=reader.digits,
-        kinds=kinds.tobytes(),
-        symbol=renumbered[symbol].tobytes(),
-        ts=ts.tobytes(),
-        ts_recv=recv.tobytes(),
-        ids=rows.ids[places].tobytes(),
-        price=rows.price[places].tobytes(),
-        qty=rows.qty[places].tobytes(),
-        ask=rows.ask[quotes].tobytes(),
-        ask_qty=rows.ask_qty[quotes].tobytes(),
-        ts_sent=rows.ts_sent[trades].tobytes(),
-    )
+    def _occurring(self, symbol: NDArray[np.uint16], those: set[int]) -> tuple[list[str], NDArray[np.uint16]]:
+        """The symbols that occur, and of each row the place of its own among them."""
+        names = self._reader.symbols
+        if len(those) == len(names):
+            return names, symbol
+        place = np.zeros(len(names), np.uint16)
+        order = sorted(those)
+        place[order] = np.arange(len(order), dtype=np.uint16)
+        return [names[at] for at in order], place[symbol]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,11 +41,15 @@ class Book:
         }
         self._young: set[int] = set()
         self._old: set[int] = set()
+        self._ahead: deque[bytes] = deque()  # rising ids beyond those, int64
+        self._waiting = 0  # how many they are
         self._span: list[int] = []  # lowest and highest update id of this life
         self._played = Ids()  # update ids from the lowest to the highest of each life before
 
     def is_new_quote(self, update_id: int) -> bool:
         """Two connections that overlap bring the same quotes; a late one that nobody brought yet is kept."""
+        if self._ahead:
+            self._look_back()
         young = self._young
         if update_id in young or update_id in self._old:
             return False
@@ -64,12 +69,25 @@ class Book:
         if not self._span or update_ids[0] <= max(self._span[1], self._played.highest or 0):
             return False
         self._span[1] = int(update_ids[-1])
-        is_doubled = self._is_doubled()
+        self._ahead.append(update_ids.tobytes())
+        self._waiting += len(update_ids)
         # The other connection may be behind by any number: nothing is forgotten until one of them has ended.
-        self._young.update((update_ids if is_doubled else update_ids[-RECENT:]).tolist())
-        if len(self._young) >= RECENT and not is_doubled:
-            self._old, self._young = self._young, set()
+        if self._waiting >= RECENT and not self._is_doubled():
+            self._young.clear()
+            self._old.clear()
+            while (fewer := self._waiting - len(self._ahead[0]) // 8) >= RECENT:
+                self._ahead.popleft()
+                self._waiting = fewer
         return True
+
+    def _look_back(self) -> None:
+        """What came in columns is remembered id by id once somebody asks: nearly always nobody does."""
+        for some in self._ahead:
+            self._young.update(memoryview(some).cast("q"))
+            if len(self._young) >= RECENT and not self._is_doubled():
+                self._old, self._young = self._young, set()
+        self._ahead.clear()
+        self._waiting = 0
 
     def is_old_quote(self, update_id: int) -> bool:
         """Whether a life before heard the recording of which this is a part: what is played again is not new."""
@@ -133,6 +151,7 @@ class Book:
                 tracker.closed(first, last)
 
     def state(self) -> dict[str, Any]:
+        self._look_back()
         recent = sorted(self._young | self._old)[-KEPT:]
         spans = self._spans()
         spans.forget_oldest(KEPT)
@@ -142,5 +161,6 @@ class Book:
     def restore(self, state: dict[str, Any]) -> None:
         self.trades.restore(state["trade"])
         self.aggregates.restore(state["agg_trade"])
+        self._look_back()
         self._young = set(state["quotes"])
         self._played = Ids.from_intervals(state.get("played", []))
