@@ -12,7 +12,7 @@ import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from loguru import logger
@@ -33,6 +33,11 @@ FIRST_FLUSH = 5 * paths.SECOND
 """A newcomer sees a file at once."""
 REVISED = "lake.revised"
 """Metadata of a part: how often rows of it were replaced."""
+LAYOUT: Final[dict[str, Any]] = {
+    "use_dictionary": ["symbol", "venue"],
+    "write_statistics": ["symbol", "window_start"],
+}
+"""Of a minute's few rows: numbers repeat too little, and nobody prunes by more. Half the work, and smaller files."""
 MOST_ROWS = 200_000
 """Rows in memory at which a flush comes early (a day replayed in a minute)."""
 
@@ -241,7 +246,7 @@ class ParquetSink:
         path = f"{paths.bars_dir(self._venue, symbol, paths.date_of(hour))}/{name}"
         metadata = {"lake.schema": str(SCHEMA_VERSION), "lake.first": str(first), "lake.last": str(self._position)}
         table = bar_table(ordered, self._venue)
-        self._disk.write_table(path + TMP, table, self._compression, metadata, durably=False)
+        self._disk.write_table(path + TMP, table, self._compression, metadata, durably=False, **LAYOUT)
         self.counters["rows"] += len(ordered)
         return path + TMP, path
 
@@ -293,7 +298,8 @@ class ParquetSink:
             return {}
         newer = with_newer(old, bar_table([hits[start] for start in sorted(hits)], self._venue))
         revised = int(meta[1].get(REVISED, "0")) + 1
-        self._disk.write_table(path + TMP, newer, self._compression, meta[1] | {REVISED: str(revised)})
+        said = meta[1] | {REVISED: str(revised)}
+        self._disk.write_table(path + TMP, newer, self._compression, said, **LAYOUT)
         try:
             self._disk.replace(path + TMP, path)
         except PermissionError:  # an open notebook on Windows: nothing has changed, the next flush tries again

@@ -160,6 +160,18 @@ def _write_whole(fd: int, data: bytes | memoryview) -> None:
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {written} of {len(data)} bytes written")
 
 
+def _write_new(path: Path, data: memoryview, durably: bool) -> None:
+    """A file that holds just this."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o644)
+    try:
+        for at in range(0, len(data), _MOST_A_WRITE):
+            _write_whole(fd, data[at : at + _MOST_A_WRITE])
+        if durably:
+            _fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _fsync(fd: int) -> None:
     if sys.platform == "darwin":  # plain fsync stops at the drive's cache there
         import fcntl
@@ -246,13 +258,7 @@ class Files:
     def write(self, path: str, data: bytes) -> None:
         target = self.path(path)
         self._make(target.parent)
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o644)
-        try:
-            for at in range(0, len(data), _MOST_A_WRITE):
-                _write_whole(fd, memoryview(data)[at : at + _MOST_A_WRITE])
-            _fsync(fd)
-        finally:
-            os.close(fd)
+        _write_new(target, memoryview(data), durably=True)
         self._pulse()
 
     def truncate(self, path: str, size: int) -> None:
@@ -340,8 +346,12 @@ class Files:
         self._make(target.parent)
         if metadata:
             table = table.replace_schema_metadata(metadata)
+        import pyarrow as pa
+
+        made = pa.BufferOutputStream()  # and one call to the system, not a dozen
+        pq.write_table(table, made, compression=compression, write_page_checksum=True, **options)
         try:
-            pq.write_table(table, target, compression=compression, write_page_checksum=True, **options)
+            _write_new(target, memoryview(made.getvalue()), durably=False)
             rows = pq.read_metadata(target).num_rows
             if rows != table.num_rows:
                 raise OSError(f"{path}: {rows} rows on disk where {table.num_rows} were written")
