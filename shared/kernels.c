@@ -152,17 +152,40 @@ static inline int64_t eight_digits(uint64_t word)
                       + ((word >> 16) & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32);
 }
 
+static const int64_t TENS[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
+/* How many digits a word begins with. */
+static inline int leading_digits(uint64_t word)
+{
+    word ^= 0x3030303030303030u;
+    uint64_t others = (word | (word + 0x0606060606060606u)) & 0xF0F0F0F0F0F0F0F0u;
+    /* A byte beyond 0xF9 carries into the next one; before the first that is no digit none is so large. */
+    return others ? __builtin_ctzll(others) >> 3 : 8;
+}
+
 /* A number of at most `most` digits as JSON writes it: without zeros before it. */
 static inline int64_t whole(struct place *place, int most)
 {
     const uint8_t *at = place->at, *end = place->end, *begin = at;
     int64_t number = 0;
-    while (end - at >= 8 && at - begin + 8 <= most && are_digits(word_at(at))) {
-        number = number * 100000000 + eight_digits(word_at(at));
-        at += 8;
+    while (end - at >= 8 && at - begin <= most) {
+        uint64_t word = word_at(at);
+        int digits = leading_digits(word);
+        if (digits == 8) {
+            number = number * 100000000 + eight_digits(word);
+            at += 8;
+            continue;
+        }
+        /* Moved up, so that zeros stand before them. */
+        if (digits)
+            number = number * TENS[digits]
+                     + eight_digits((word ^ 0x3030303030303030u) << 8 * (8 - digits) ^ 0x3030303030303030u);
+        at += digits;
+        goto over;
     }
     while (at < end && (uint8_t)(*at - '0') < 10 && at - begin <= most)
         number = number * 10 + (*at++ - '0');
+over:
     place->at = at == begin || at - begin > most || (*begin == '0' && at - begin > 1) ? 0 : at;
     return number;
 }
@@ -203,20 +226,24 @@ static inline int is_true(struct place *place)
     return 0;
 }
 
-/* Whether a text stands here, behind which it goes on. */
+/* Whether a text stands here, behind which it goes on. Its last word overlaps the one before it. */
 static inline int stands(struct place *place, const uint8_t *text, int64_t size)
 {
     const uint8_t *at = place->at;
-    int64_t done = 0;
     if (place->end - at < size)
         return 0;
-    for (; size - done >= 8; done += 8)
-        if (word_at(at + done) != word_at(text + done))
-            return 0;
-    for (; done < size; done++)
+    place->at = at + size;
+    if (size >= 8) {
+        for (int64_t done = 0; done < size - 8; done += 8)
+            if (word_at(at + done) != word_at(text + done))
+                return 0;
+        return word_at(at + size - 8) == word_at(text + size - 8);
+    }
+    if (place->end - at >= 8)  /* behind a text there are more */
+        return size == 0 || !((word_at(at) ^ word_at(text)) << 8 * (8 - size));
+    for (int64_t done = 0; done < size; done++)
         if (at[done] != text[done])
             return 0;
-    place->at = at + size;
     return 1;
 }
 
