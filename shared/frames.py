@@ -32,7 +32,7 @@ class Cut(Sequence[bytes]):
 
     __slots__ = ("begins", "data", "ends")
 
-    def __init__(self, data: bytes, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+    def __init__(self, data: bytes | memoryview, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         self.data = data
         self.begins = begins
         self.ends = ends
@@ -49,19 +49,21 @@ class Cut(Sequence[bytes]):
     def __getitem__(self, which: slice) -> list[bytes]: ...
     def __getitem__(self, which: int | slice) -> bytes | list[bytes]:
         if isinstance(which, int):
-            return self.data[int(self.begins[which]) : int(self.ends[which])]
+            return bytes(self.data[int(self.begins[which]) : int(self.ends[which])])
         begins, ends = self.begins[which].tolist(), self.ends[which].tolist()
-        return [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        return [bytes(self.data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
 
 
-def cut(data: bytes) -> tuple[Sequence[bytes], int]:
-    """The plain messages at the start of `data`, and the offset of what follows them: a frame that is not plain, or one
-    that is not whole yet, or, where thousands were cut in one pass, perhaps more messages.
+def cut(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
+    """The plain messages at the start of `data` (bytes, or memory of the caller's own that stays as it is), and the
+    offset of what follows them: a frame that is not plain, or one that is not whole yet, or, where thousands were cut
+    in one pass, perhaps more messages.
     """
     if len(data) >= MANY:
         found, offset = _cut_many(data)
         if len(found) >= FEW:
             return found, offset
+    data = bytes(data)
     messages: list[bytes] = []
     offset, end = 0, len(data)
     while offset + 2 <= end and data[offset] == TEXT and data[offset + 1] <= _LONG:
@@ -77,7 +79,7 @@ def cut(data: bytes) -> tuple[Sequence[bytes], int]:
     return messages, offset
 
 
-def _cut_many(data: bytes) -> tuple[Sequence[bytes], int]:
+def _cut_many(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
     """All that can be cut in one pass. Without the compiled loop every place that might begin a frame is taken for one,
     and believed as far as each begins where the one before it ends.
     """
@@ -87,7 +89,7 @@ def _cut_many(data: bytes) -> tuple[Sequence[bytes], int]:
         most = len(data) // FEW
         places = np.empty((2, most), np.int64)
         at = places.ctypes.data
-        count = kernels.loops.lake_cut(data, len(data), most, at, at + 8 * most)
+        count = kernels.loops.lake_cut(kernels.address(data), len(data), most, at, at + 8 * most)
         return Cut(data, *places[:, :count]), int(places[1, count - 1]) if count else 0
     seen = np.frombuffer(data, np.uint8)
     starts = np.flatnonzero(seen[:-3] == TEXT)

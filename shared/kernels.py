@@ -32,8 +32,8 @@ _Int = ctypes.c_int64
 _CALLS: Final = {
     "lake_folds": (ctypes.c_int, ()),
     "lake_crc": (ctypes.c_uint32, (ctypes.c_uint32, _Pointer, _Int)),
-    "lake_cut": (_Int, (ctypes.c_char_p, _Int, _Int, _Pointer, _Pointer)),
-    "lake_read": (None, (_Pointer, ctypes.c_char_p, _Int, _Pointer, _Pointer, _Pointer, _Int)),
+    "lake_cut": (_Int, (_Pointer, _Int, _Int, _Pointer, _Pointer)),
+    "lake_read": (None, (_Pointer, _Pointer, _Int, _Pointer, _Pointer, _Pointer, _Int)),
     "lake_judge": (None, (_Pointer, _Int, _Int, _Pointer)),
     "lake_stamp": (_Int, (_Pointer, _Int, _Int, *(_Pointer,) * 3, _Int, *(_Pointer,) * 4)),
     "lake_group": (_Int, (_Pointer, _Int, _Int, _Int, _Pointer)),

@@ -12,14 +12,20 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
-from shared.frames import TEXT, cut
+from shared.frames import MANY, TEXT, cut
 
+READ: Final = 256 << 10
+"""Bytes that one read may bring …"""
+MARGIN: Final = 4 << 10
+"""… and room before them for the beginning of a message whose end they bring."""
 _CONTROL: Final = (0x88, 0x89, 0x8A)
 """First bytes of whole close, ping and pong frames."""
 
 
-class Connection(ClientConnection):
+class Connection(ClientConnection, asyncio.BufferedProtocol):
     """The library's own, but for what it is given to see."""
+
+    _room: bytearray | None = None
 
     _received: Callable[[Sequence[bytes]], None] | None = None
     _rest = b""
@@ -47,6 +53,24 @@ class Connection(ClientConnection):
             rest, self._rest = self._rest, b""
             self._give_up(rest)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        if self._room is None:
+            self._room = bytearray(MARGIN + READ)
+        return memoryview(self._room)[MARGIN:]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Where a read brought much, its messages stay where they are: the next one has a room of its own."""
+        assert self._room is not None
+        data = memoryview(self._room)[MARGIN : MARGIN + nbytes]
+        if nbytes >= MANY and len(self._rest) <= MARGIN and self._received is not None and self._is_plain:
+            start = MARGIN - len(self._rest)
+            self._room[start:MARGIN] = self._rest
+            data, self._room, self._rest = memoryview(self._room)[start : MARGIN + nbytes], None, b""
+            self._rest = self._messages(data, self._received)
+        else:
+            self.data_received(bytes(data))
+
     def data_received(self, data: bytes) -> None:
         if not self._is_plain:
             self._hand_over(data)
@@ -68,7 +92,7 @@ class Connection(ClientConnection):
             return data[end:]
         return self._give_up(data[end:])
 
-    def _messages(self, data: bytes, received: Callable[[Sequence[bytes]], None]) -> bytes:
+    def _messages(self, data: bytes | memoryview, received: Callable[[Sequence[bytes]], None]) -> bytes:
         """Plain messages are handed on, control frames are the library's; returns what is not whole yet."""
         while data:
             messages, offset = cut(data)
@@ -79,15 +103,15 @@ class Connection(ClientConnection):
             if len(data) < 2 or (data[0] == TEXT and data[1] <= 126):
                 break
             if data[0] not in _CONTROL or data[1] > 125:
-                return self._give_up(data)
+                return self._give_up(bytes(data))
             end = 2 + data[1]
             if len(data) < end:
                 break
-            self._hand_over(data[:end])
+            self._hand_over(bytes(data[:end]))
             data = data[end:]
             if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
-                return self._give_up(data)
-        return data
+                return self._give_up(bytes(data))
+        return bytes(data)
 
     def _give_up(self, data: bytes) -> bytes:
         """What comes from here on is the library's, whatever it is."""

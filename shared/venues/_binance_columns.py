@@ -141,7 +141,9 @@ class Reader:
             data, begins, ends = _piece(frames)
             places = np.array((begins, ends), np.int64)
             at, count = places.ctypes.data, len(frames)
-            library.lake_read(self._streams.at, data, count, at, at + 8 * count, ctypes.byref(into), row)
+            library.lake_read(
+                self._streams.at, kernels.address(data), count, at, at + 8 * count, ctypes.byref(into), row
+            )
             row += count
 
     def _streams_of(self, text: _Text) -> tuple[Places, Flags]:
@@ -239,7 +241,7 @@ class _Text:
         """How many quotation marks each frame has."""
 
 
-def _piece(frames: Sequence[bytes]) -> tuple[bytes, Ints, Ints]:
+def _piece(frames: Sequence[bytes]) -> tuple[bytes | memoryview, Ints, Ints]:
     """Text that holds the frames, and where in it each begins and ends."""
     if isinstance(frames, Cut):
         return frames.data, frames.begins, frames.ends
