@@ -92,6 +92,9 @@ class Archiver:
     # --- recovery ---
 
     def open(self) -> int:
+        from shared.linegroups import LineGroups  # numpy: a tenth of a second, which the first busy moment has not
+
+        self._lines = LineGroups()
         stored = self._checkpoint.load()
         self._seals.load()
         self._begun.load()
@@ -239,12 +242,8 @@ class Archiver:
 
     def _take_columns(self, columns: Columns, first: int) -> bool:
         """The same for all of these events at once. False where nothing was taken, for they must come singly."""
-        if self._is_doubtful:
+        if self._is_doubtful or self._lines is None:
             return False
-        if self._lines is None:
-            from shared.linegroups import LineGroups  # numpy: who archives single events does without
-
-            self._lines = LineGroups()
         made = self._lines.of(columns, self._every)
         if made is None:
             return False

@@ -8,6 +8,7 @@ none does.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import zlib
 from collections import defaultdict
@@ -348,4 +349,5 @@ class _Absent:
 if __name__ == "__main__":
     # Where pandas is installed, pyarrow imports it for the first array it makes: 0.2 s and 50 MB, for nothing.
     sys.meta_path.insert(0, _Absent("pandas"))
+    importlib.import_module("pyarrow.parquet")  # before the first flush waits for it
     main("parquet_sink", ParquetSink, Config, __doc__ or "")

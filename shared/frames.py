@@ -40,6 +40,10 @@ class Cut(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self.begins)
 
+    def behind(self, count: int) -> Cut:
+        """Those that follow the first so many."""
+        return Cut(self.data, self.begins[count:], self.ends[count:])
+
     def __iter__(self) -> Iterator[bytes]:
         return iter(self[:])
 

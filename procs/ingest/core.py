@@ -219,9 +219,10 @@ class Ingest:
     def reads(self, reads: Sequence[Read]) -> None:
         """What some reads of sockets held, in their order: as `frames` for each, but quicker for many."""
         for number, group in groupby(reads, attrgetter("link")):
-            link, some = self.links.links.get(number), list(group)
-            if link is not None:
-                self._note_kinds(link, self.intake.reads(link, some), some[-1].wall, some[-1].mono)
+            if (link := self.links.links.get(number)) is None:
+                continue
+            for part in self.intake.portions(link, list(group)):
+                self._note_kinds(link, self.intake.reads(link, part), part[-1].wall, part[-1].mono)
 
     def _note_kinds(self, link: Link, kinds: set[str], wall: int, mono: int) -> None:
         if kinds and self.links.seen(link, kinds, mono):

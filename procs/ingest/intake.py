@@ -8,7 +8,7 @@ never goes back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from procs.ingest.config import Config
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from procs.ingest.core import Ingest
 
 STALL_NS: Final = 1_000_000_000
+FIRST: Final = 63
+"""Fewer than make a busy moment."""
 MOST_EARLY: Final = 10_000
 EARLY_NS: Final = 10_000_000_000
 """A connection over which no venue time came for so long, and none over REST, has only this machine's clock."""
@@ -81,10 +83,25 @@ class Intake:
             kinds |= self.frames(link, read.frames, read.wall, read.mono)
         return kinds
 
-    def _bulk_for(self, link: Link) -> Bulk | None:
-        """The columns' way; not for a connection whose beginnings are still to be seen."""
+    def is_new(self, link: Link) -> bool:
+        """Whether a connection's beginnings are still to be seen: its first data of each kind, its first time."""
         is_timed = link.high > 0 if self._replay else self.time.known
-        if link.early or link.unseen or not is_timed:
+        return bool(link.early or link.unseen) or not is_timed
+
+    def portions(self, link: Link, reads: list[Read]) -> Iterator[list[Read]]:
+        """What is to be taken together, and judged before the next: of what comes first over a connection, which goes
+        singly, a little at a time.
+        """
+        while reads and self.is_new(link) and sum(len(read.frames) for read in reads) > FIRST:
+            head, others = reads[0].split(FIRST)
+            reads = [others, *reads[1:]] if others.frames else reads[1:]
+            yield [head]
+        if reads:
+            yield reads
+
+    def _bulk_for(self, link: Link) -> Bulk | None:
+        """The columns' way."""
+        if self.is_new(link):
             return None
         self.prepare()
         return self._bulk

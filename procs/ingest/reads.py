@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from shared.frames import Cut
+
 
 class Read(NamedTuple):
     """Frames of one connection; nanoseconds of the wall and of the monotonic clock."""
@@ -13,3 +15,9 @@ class Read(NamedTuple):
     frames: Sequence[bytes]
     wall: int
     mono: int
+
+    def split(self, count: int) -> tuple[Read, Read]:
+        """The first so many frames, and the others."""
+        frames = self.frames
+        others = frames.behind(count) if isinstance(frames, Cut) else frames[count:]
+        return self._replace(frames=frames[:count]), self._replace(frames=others)

@@ -278,6 +278,22 @@ def test_a_busy_moment_travels_as_columns(tmp_path: Path) -> None:
     assert scene.core.totals()["events_out"] >= 1000
 
 
+def test_only_the_first_frames_of_a_connection_go_singly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a flood behind the first handshake, when it is read at once, then nearly all of it goes in columns."""
+    monkeypatch.setattr(Scene, "hear", lambda self, reads: None)
+    scene = Scene(tmp_path, 64)
+    monkeypatch.undo()
+    link = scene.core.links.links[scene.link]
+    assert link.unseen == {"trade", "quote"}
+    frames = [trade("SOLUSDT", 2 + n, NOW // 1000 + n) if n % 4 else quote("ADAUSDT", n) for n in range(2000)]
+    scene.hear([(5, frames[:1000]), (4, frames[1000:])])
+    batches = list(Reader(scene.disk, FOLDER).read(0))
+    single = sum(len(batch.events) for batch in batches if not isinstance(batch.events, Columns))
+    assert scene.columns() == 1 and single <= 100
+    trades = [event.trade_id for batch in batches for event in batch.events if isinstance(event, Trade)]
+    assert trades == [2 + n for n in range(2000) if n % 4]
+
+
 def test_a_life_that_follows_holds_what_came_as_columns(tmp_path: Path) -> None:
     """What one life wrote as columns and the next one replays is what it would be of single events."""
     frames = [
