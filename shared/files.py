@@ -42,6 +42,12 @@ class Appender(Protocol):
 
     def sync(self) -> None: ...
 
+    def forget(self, every: int) -> None:
+        """What was written is not read again soon: so many bytes at a time, its room in memory may go to what comes
+        next. At a rate at which these come often, a page that is new to the machine costs more than what is written to
+        it (on a virtual one five times as much), and all memory would soon be full of them.
+        """
+
     def close(self) -> None: ...
 
 
@@ -134,7 +140,7 @@ class _FileAppender:
     def __init__(self, path: Path, pulse: Callable[[], None]) -> None:
         self._pulse = pulse
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_BINARY, 0o644)
-        self.size = os.fstat(self._fd).st_size
+        self.size = self._handed = self._forgotten = os.fstat(self._fd).st_size
 
     def write(self, data: bytes | memoryview) -> None:
         try:
@@ -148,6 +154,13 @@ class _FileAppender:
     def sync(self) -> None:
         _fsync(self._fd)
         self._pulse()
+
+    def forget(self, every: int) -> None:
+        if self.size - self._handed < every or not hasattr(os, "posix_fadvise"):
+            return
+        # The system begins to write what is not on disk yet, and lets go what is: what it was handed the last time.
+        os.posix_fadvise(self._fd, self._forgotten, self.size - self._forgotten, os.POSIX_FADV_DONTNEED)
+        self._forgotten, self._handed = self._handed, self.size
 
     def close(self) -> None:
         os.close(self._fd)

@@ -26,6 +26,8 @@ HEADER = struct.Struct("<IIQI")
 MAX_RECORD = 4 << 20
 """Payload bytes; a longer record is refused by the writer and taken for damage by a reader."""
 SEGMENT_BYTES = 8 << 20
+FORGET_BYTES = 2 << 20
+"""Consumers nearly always have it from their lanes; one that is behind reads it from the disk."""
 UNSYNCED_NS = 2_000_000_000
 """Who writes what comes but once makes it durable far more often than this. Where the records behind damage go on for
 longer, no power cut has left it.
@@ -239,6 +241,7 @@ class Writer:
         assert batch.first == self.last + 1, "batches are appended in sequence"
         data = pack(batch, batch.first, len(batch.events) + 1)
         self._file.write(data)
+        self._file.forget(FORGET_BYTES)
         self._sizes[self._current] = self._file.size
         self.last = batch.last
         return data

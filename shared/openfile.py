@@ -9,6 +9,8 @@ BUFFER_BYTES = 1 << 18
 """So much waits at most …"""
 DIRECT_BYTES = 1 << 15
 """… and what is longer than this does not wait at all: it is still in the caches."""
+FORGET_BYTES = 1 << 19
+"""Of a minute at which this is little, nothing is forgotten: the hour will be read once more, to be folded."""
 
 
 class OpenFile:
@@ -52,6 +54,7 @@ class OpenFile:
         if self._file is None:
             self._file = disk.appender(self.path)
         self._file.write(data)
+        self._file.forget(FORGET_BYTES)
         self.size = self._file.size
         self.crc = None if self.crc is None else crc32(data, self.crc)
         self.unsynced = True
@@ -62,5 +65,6 @@ class OpenFile:
     def release(self) -> None:
         """Holds nothing: a page of healed trades of a quiet symbol may concern a thousand minutes."""
         if self._file is not None:
+            self._file.forget(FORGET_BYTES)
             self._file.close()
             self._file = None

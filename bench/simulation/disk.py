@@ -222,6 +222,9 @@ class SimAppender:
         with self._disk.call("sync", self._path):
             self._node.sync()
 
+    def forget(self, every: int) -> None:
+        return
+
     def close(self) -> None:
         return
 

@@ -197,3 +197,34 @@ def test_whoever_waits_for_the_disk_is_heard_after_every_file(tmp_path: Path) ->
     disk.rename("raw/a.jsonl", "raw/b.jsonl")
     appender.close()
     assert len(beats) - before >= 5
+
+
+def test_what_was_written_is_forgotten_piece_by_piece_and_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece is named twice: the first time it is not on disk yet, and so it stays in memory."""
+    told: list[tuple[int, int]] = []
+    if hasattr(os, "posix_fadvise"):
+        monkeypatch.setattr("os.posix_fadvise", lambda fd, at, size, advice: told.append((at, size)))
+    file = Files(tmp_path).appender("a.jsonl")
+    for _ in range(7):
+        file.write(b"x" * 400)
+        file.forget(1000)
+    file.close()
+    again = Files(tmp_path).appender("a.jsonl")
+    again.forget(1000)
+    again.write(b"y" * 1000)
+    again.forget(1000)
+    again.close()
+    assert Files(tmp_path).read("a.jsonl") == b"x" * 2800 + b"y" * 1000
+    if hasattr(os, "posix_fadvise"):
+        assert told == [(0, 1200), (0, 2400), (2800, 1000)], "what stood before is not this writer's"
+
+
+def test_where_the_system_cannot_be_told_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.posix_fadvise", raising=False)
+    file = Files(tmp_path).appender("a.jsonl")
+    file.write(b"x" * 400)
+    file.forget(1)
+    file.close()
+    assert Files(tmp_path).read("a.jsonl") == b"x" * 400
