@@ -7,13 +7,14 @@ or overtaken) is merged into those, and `revise` gives the bars whose values cha
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.events import Bar, Quote
 from shared.ids import Ids
 from shared.numbers import Units
 from shared.paths import SECOND
+from shared.rows import Row
 from shared.seconds import NO_ID, Second, Standing, is_beyond, is_readable, within
 
 MOST_HOLES = 4096
@@ -30,6 +31,8 @@ class Series:
         self.top = NO_ID
         """Highest id held, open seconds included."""
         self.open: dict[int, Second] = {}
+        self.is_tallied = False
+        """Open seconds may be rows, and not here."""
         self.standing: Standing | None = None
         """The newest quote of all closed seconds; a cut behind it may have ended it."""
         self.cuts = cuts
@@ -38,7 +41,7 @@ class Series:
         # Closed seconds, in order: three lists of one length.
         self._secs: list[int] = []
         self._tops: list[int] = []
-        self._packs: list[bytes | Callable[[int], Second]] = []
+        self._packs: list[bytes | Row] = []
         # What the seconds before them leave behind.
         self._base_top = NO_ID
         self._base_standing: Standing | None = None
@@ -79,12 +82,17 @@ class Series:
     @property
     def is_settled(self) -> bool:
         """No second is open, none holds more than is closed."""
-        return not self.open and self.top == self._closed_top
+        return not self.open and not self.is_tallied and self.top == self._closed_top
+
+    @property
+    def closed_top(self) -> int:
+        """Highest id held of closed seconds."""
+        return self._closed_top
 
     def _opened(self, at: int) -> Second:
         """A closed second."""
         pack = self._packs[at]
-        return Second.unpack(pack) if isinstance(pack, bytes) else pack(self._secs[at])
+        return Second.unpack(pack) if isinstance(pack, bytes) else pack.second()
 
     def standing_at(self, start: int) -> Standing | None:
         """The quote that stands where the second that begins there begins."""
@@ -92,19 +100,19 @@ class Series:
 
     def extend(
         self,
-        secs: list[int],
-        tops: list[int],
-        seconds: Callable[[int], Second],
+        secs: Sequence[int],
+        tops: Sequence[int],
+        rows: Sequence[Row],
         incomplete: Iterable[int],
         standing: Standing | None,
     ) -> None:
-        """Closed seconds that were never open, all behind those there are; `ids` holds theirs already, `seconds` says
-        what is known of one."""
+        """Closed seconds that were never open here, all behind those there are; `ids` holds theirs already."""
         self._secs += secs
         self._tops += tops
-        self._packs += [seconds] * len(secs)
+        self._packs += rows
         self._incomplete.update(incomplete)
-        self.top = self._closed_top = max(self._closed_top, *tops, NO_ID)
+        self._closed_top = max(self._closed_top, *tops, NO_ID)
+        self.top = max(self.top, self._closed_top)
         self.standing = standing
 
     def _is_complete(self, second: Second, before: int) -> bool:
@@ -208,14 +216,12 @@ class Series:
 
     # --- state ---
 
-    def state(self) -> list[Any]:
+    def state(self, tallied: Mapping[int, Second]) -> list[Any]:
+        """`tallied`: the seconds that are open as rows."""
         return [
-            self.symbol, self.ids.intervals, self.top, [[sec, second.pack()] for sec, second in self.open.items()],
-            self.standing, self.cuts, self._closed_top, self._secs, self._tops,
-            [
-                pack if isinstance(pack, bytes) else pack(sec).pack()
-                for sec, pack in zip(self._secs, self._packs, strict=True)
-            ],
+            self.symbol, self.ids.intervals, self.top,
+            [[sec, second.pack()] for sec, second in (*self.open.items(), *tallied.items())],
+            self.standing, self.cuts, self._closed_top, self._secs, self._tops, self._packs,
             self._base_top, self._base_standing, sorted(self._incomplete),
             [[sec, second.pack()] for sec, second in self._touched.items()], sorted(self._changed),
         ]  # fmt: skip
@@ -226,7 +232,8 @@ class Series:
         series.ids, series.top = Ids.from_intervals(state[1]), state[2]
         series.open = {sec: Second.unpack(pack) for sec, pack in state[3]}
         series.standing = tuple(state[4]) if state[4] else None
-        series._closed_top, series._secs, series._tops, series._packs = state[6:10]
+        series._closed_top, series._secs, series._tops, packs = state[6:10]
+        series._packs = [pack if isinstance(pack, bytes) else Row(*pack) for pack in packs]
         series._base_top, series._base_standing = state[10], tuple(state[11]) if state[11] else None
         series._incomplete = set(state[12])
         series._touched = {sec: Second.unpack(pack) for sec, pack in state[13]}
