@@ -17,7 +17,7 @@ from shared.bars import Bars
 from shared.events import QUOTE, Bar, Columns
 from shared.lineruns import joined
 from shared.paths import HOUR, SECOND
-from shared.rowbars import AT, Closing, Ints
+from shared.rowbars import AT, Due, Ints, closed
 from shared.seconds import NO_ID, within
 
 SECONDS: Final = HOUR // SECOND
@@ -43,13 +43,14 @@ class HourBars(Bars):
         trades = np.sort(ids[is_trade])
         is_new = not len(trades) or int(trades[0]) > series.top
         rows = _summed(kernels.loops, columns, begin) if is_new else None
-        closing = Closing(digits, self._units)
-        if rows is None or not closing.add(series, rows, None):
+        if rows is None:
+            return None
+        bars, odd = closed(kernels.loops, Due([series], [len(rows)], rows, digits), self._units)
+        if odd:
             return None
         for run in np.split(trades, np.flatnonzero(np.diff(trades) != 1) + 1):
             if len(run):
                 series.ids.add_range(int(run[0]), int(run[-1]))
-        bars, _ = closing.close(kernels.loops)
         return bars
 
 

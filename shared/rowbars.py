@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any, Final
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from shared import kernels
 from shared.events import Bar
 from shared.numbers import Units
 from shared.paths import SECOND
-from shared.rows import SIZE, Book, Numbers, Row, book, standing, wide
+from shared.rows import SIZE, Book, Numbers, Row, book
 from shared.seconds import NO_ID, within
 from shared.series import Series
 
@@ -27,70 +28,83 @@ _PRECISE: Final = 1 << 53
 """Integers up to this are floats, and so a quotient of two is rounded once."""
 
 
-class Closing:
-    """Rows of one or more symbols, all of one number of digits. Their series are touched when they are closed."""
+class Due(NamedTuple):
+    """Rows of one number of digits that are to be closed: those of each symbol, at least one, in the order of time."""
 
-    def __init__(self, digits: int, units: Units) -> None:
-        self._digits, self._units = digits, units
-        self._due: list[tuple[Series, Ints]] = []
-        self._before: list[Book] = []
+    series: list[Series]
+    counts: list[int]
+    rows: Ints
+    digits: int
 
-    def add(self, series: Series, rows: Ints, stood: Book | None) -> bool:
-        """Rows of one symbol in the order of time; whether they can be closed as rows: no quote ceased to stand while
-        they last, and what stood before is in the same units and not newer than the first of them. `stood`: the quote
-        of `series.standing`, where that is known.
-        """
-        begin, end = int(rows[0, AT.second]) * SECOND, (int(rows[-1, AT.second]) + 1) * SECOND
-        if within(series.cuts, begin, end):
-            return False
-        stands = series.standing_at(begin)
-        if stands is None:
-            known = _NO_BOOK
+
+def closed(library: ctypes.CDLL, due: Due, units: Units) -> tuple[list[Bar], list[int]]:
+    """The bars, and the places of symbols that cannot be closed as rows. These are untouched."""
+    before, odd = _known(due, units)
+    if odd:
+        is_whole = np.ones(len(due.series), np.bool_)
+        is_whole[odd] = False
+        whole = is_whole.tolist()
+        series, counts = ([one for one, is_so in zip(all_of, whole, strict=True) if is_so] for all_of in due[:2])
+        due = Due(series, counts, due.rows[np.repeat(is_whole, due.counts)], due.digits)  # type: ignore[arg-type]
+        if not series:
+            return [], odd
+    rows = due.rows
+    rows[:, AT.owner] = np.repeat(np.arange(len(due.counts)), due.counts)
+    known = np.array(before, np.int64)
+    library.lake_close(len(rows), rows.ctypes.data, known.ctypes.data)
+    bars = made([series.symbol for series in due.series], rows, due.digits)
+    rows[:, AT.owner] = 0
+    _keep(due, known[:, 0].tolist())
+    return bars, odd
+
+
+def _known(due: Due, units: Units) -> tuple[list[Book], list[int]]:
+    """What is known of each symbol before its first row; the places of those that cannot be closed as rows."""
+    rows, counts = due.rows, np.array(due.counts)
+    ends = np.cumsum(counts)
+    firsts, lasts = rows[ends - counts, AT.second].tolist(), rows[ends - 1, AT.second].tolist()
+    updates = np.where(rows[:, AT.quotes] > 0, rows[:, AT.first_update], _INT64)
+    newer = np.minimum.reduceat(updates, ends - counts).tolist()
+    before: list[Book] = []
+    odd: list[int] = []
+    for place, (series, first, last, update) in enumerate(zip(due.series, firsts, lasts, newer, strict=True)):
+        if series.cuts and within(series.cuts, first * SECOND, (last + 1) * SECOND):
+            odd.append(place)  # a quote ceased to stand while they last
+            continue
+        newest = series.newest_at(first * SECOND)
+        if newest is None:
+            before.append([series.closed_top, 0, *_NO_BOOK])
+            continue
+        is_row = isinstance(newest, Row)
+        found = newest.book(due.digits) if is_row else book(newest, due.digits, units)  # type: ignore[union-attr,arg-type]
+        if found is None or found[1] > update:  # in other units, or above the ids of what came after it
+            odd.append(place)
         else:
-            found = stood or book(stands, self._digits, self._units)
-            quoted = np.flatnonzero(rows[:, AT.quotes])
-            if found is None or (len(quoted) and int(rows[quoted[0], AT.first_update]) < found[1]):
-                return False
-            known = found
-        self._due.append((series, rows))
-        self._before.append([series.closed_top, stands is not None, *known])
-        return True
+            before.append([series.closed_top, 1, *found])
+    return before, odd
 
-    def close(self, library: ctypes.CDLL) -> tuple[list[Bar], list[Book | None]]:
-        """The bars, and of each symbol, in the order in which they were added, the quote that stands now."""
-        if not self._due:
-            return [], []
-        counts = [len(rows) for _, rows in self._due]
-        rows = np.concatenate([rows for _, rows in self._due])
-        rows[:, AT.owner] = np.repeat(np.arange(len(counts)), counts)
-        before = np.array(self._before, np.int64)
-        library.lake_close(len(rows), rows.ctypes.data, before.ctypes.data)
-        bars = made([series.symbol for series, _ in self._due], rows, self._digits)
-        books = [book if has_book else None for _, has_book, *book in before.tolist()]
-        rows[:, AT.owner] = 0
-        self._keep(rows, counts, books)
-        return bars, books
 
-    def _keep(self, rows: Ints, counts: list[int], books: list[Book | None]) -> None:
-        has_trades = rows[:, AT.trades] > 0
-        secs: list[int] = rows[:, AT.second].tolist()
-        tops: list[int] = np.where(has_trades, rows[:, AT.last_id], NO_ID).tolist()
-        lacks = (has_trades & (rows[:, AT.is_complete] == 0)).tolist()
-        data, digits = rows.tobytes(), self._digits
-        packs = [Row(digits, data[at : at + SIZE]) for at in range(0, len(data), SIZE)]
-        at = 0
-        for (series, _), count, stands in zip(self._due, counts, books, strict=True):
-            end = at + count
-            incomplete = [sec for sec, lack in zip(secs[at:end], lacks[at:end], strict=True) if lack]
-            newest = standing(stands, digits) if stands else None
-            series.extend(secs[at:end], tops[at:end], packs[at:end], incomplete, newest)
-            at = end
+def _keep(due: Due, tops: list[int]) -> None:
+    """Rows that are closed become what their series keep of them."""
+    rows, ends = due.rows, np.cumsum(due.counts).tolist()
+    has_trades = rows[:, AT.trades] > 0
+    secs: list[int] = rows[:, AT.second].tolist()
+    highest: list[int] = np.where(has_trades, rows[:, AT.last_id], NO_ID).tolist()
+    lacking: list[int] = np.flatnonzero(has_trades & (rows[:, AT.is_complete] == 0)).tolist()
+    has_book: list[int] = rows[:, AT.has_book].tolist()
+    packs = list(map(Row, repeat(due.digits), rows.view(f"V{SIZE}").ravel().tolist()))
+    begin = 0
+    for series, end, top in zip(due.series, ends, tops, strict=True):
+        incomplete = [secs[at] for at in lacking if begin <= at < end]
+        newest = packs[end - 1] if has_book[end - 1] else None
+        series.extend(secs[begin:end], highest[begin:end], packs[begin:end], incomplete, top, newest)
+        begin = end
 
 
 def made(symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
     """The bars of closed rows, as `Second.bar` makes them."""
     unit = 10**digits
-    one: Numbers[Ints] = Numbers._make(rows.T)
+    one: Numbers[Ints] = Numbers._make(np.ascontiguousarray(rows.T))
     untraded, unquoted = np.flatnonzero(one.trades == 0).tolist(), np.flatnonzero(one.has_book == 0).tolist()
     volume, bought = _wide(one.volume, one.volume_high), _wide(one.buy_volume, one.buy_volume_high)
     paid, buy_paid = _wide(one.paid, one.paid_high), _wide(one.buy_paid, one.buy_paid_high)
@@ -98,6 +112,7 @@ def made(symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
     prices = (one.open, one.high, one.low, one.close, one.bid, one.ask, one.ask - one.bid, one.bid_qty, one.ask_qty)
     traded = [_without(_quotients(column, unit), untraded) for column in prices[:4]]
     quoted = [_without(_quotients(column, unit), unquoted) for column in prices[4:]]
+    weighted = _wide(one.weighted, one.weighted_high)
     return list(
         map(
             Bar,
@@ -112,7 +127,7 @@ def made(symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
             one.quotes.tolist(),
             [
                 number / (live * unit) if live else None
-                for number, live in zip(_wide(one.weighted, one.weighted_high), one.live_ns.tolist(), strict=True)
+                for number, live in zip(weighted, one.live_ns.tolist(), strict=True)
             ],
             [number / unit for number in bought],
             [number / unit**2 for number in buy_paid],
@@ -125,7 +140,11 @@ def made(symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
 
 
 def _wide(low: Ints, high: Ints) -> list[int]:
-    return list(map(wide, low.tolist(), high.tolist()))
+    """Sums, of 128 bits."""
+    lower: list[int] = low.view(np.uint64).tolist()
+    if not high.any():
+        return lower
+    return [more << 64 | number for more, number in zip(high.tolist(), lower, strict=True)]
 
 
 def _quotients(numbers: Ints, unit: int) -> list[float]:

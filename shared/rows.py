@@ -7,7 +7,8 @@ one only when it is revised: until then its bytes are all that is kept.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from itertools import repeat
+from operator import ne
 from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -19,6 +20,8 @@ from shared.seconds import Second, Standing
 
 _LAYOUT: Final = struct.Struct(f"<{len(kernels.SECOND_FIELDS)}q")
 SIZE: Final = _LAYOUT.size
+_BOOK: Final = struct.Struct("<6q")
+_BOOK_AT: Final = 8 * kernels.SECOND_FIELDS.index("last_ts")
 _WORD: Final = (1 << 64) - 1
 _MOST: Final = (1 << 63) - 1
 T = TypeVar("T")
@@ -78,14 +81,20 @@ class Row(msgspec.Struct, array_like=True, gc=False):
         second.quote_count, second.live_ns, second.is_shown = one.quotes, one.live_ns, True
         second.weighted = wide(one.weighted, one.weighted_high) * 10 ** (DIGITS - self.digits)
         if one.has_book:
-            second.standing = standing(book_of(one), self.digits)
+            second.standing = self.standing()
         if one.trades:
             second.is_complete = bool(one.is_complete)
         return second
 
+    def standing(self) -> Standing:
+        """The quote at its end, where one stands."""
+        ts, update, *numbers = _BOOK.unpack_from(self.numbers, _BOOK_AT)
+        bid, bid_qty, ask, ask_qty = [plain(number, self.digits) for number in numbers]
+        return ts, update, bid, bid_qty, ask, ask_qty
 
-def book_of(one: Numbers[int]) -> Book:
-    return [one.last_ts, one.update, one.bid, one.bid_qty, one.ask, one.ask_qty]
+    def book(self, digits: int) -> Book | None:
+        """`standing` as numbers; None where they are in other units."""
+        return [*_BOOK.unpack_from(self.numbers, _BOOK_AT)] if digits == self.digits else None
 
 
 def traded(one: Numbers[int], digits: int) -> Second:
@@ -108,14 +117,9 @@ def wide(low: int, high: int) -> int:
     return high << 64 | low & _WORD
 
 
-def standing(book: Sequence[int], digits: int) -> Standing:
-    ts, update, *numbers = book
-    bid, bid_qty, ask, ask_qty = [plain(number, digits) for number in numbers]
-    return ts, update, bid, bid_qty, ask, ask_qty
-
-
 def book(stands: Standing, digits: int, units: Units) -> Book | None:
-    """What `standing` makes the same quote of; None where it does not."""
-    unit = 10 ** (DIGITS - digits)
-    found = [*stands[:2], *(units[text] // unit for text in stands[2:])]
-    return found if max(found) <= _MOST and standing(found, digits) == stands else None
+    """A quote as numbers, of which the same texts are made again; None where they would be others."""
+    numbers = [units[text] // 10 ** (DIGITS - digits) for text in stands[2:]]
+    if max(numbers) > _MOST or any(map(ne, stands[2:], map(plain, numbers, repeat(digits)))):
+        return None
+    return [*stands[:2], *numbers]

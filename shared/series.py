@@ -33,8 +33,7 @@ class Series:
         self.open: dict[int, Second] = {}
         self.is_tallied = False
         """Open seconds may be rows, and not here."""
-        self.standing: Standing | None = None
-        """The newest quote of all closed seconds; a cut behind it may have ended it."""
+        self._newest: Standing | Row | None = None
         self.cuts = cuts
         """When quotes ceased to stand, in order, as far back as seconds may be revised."""
         self._closed_top = NO_ID
@@ -55,6 +54,15 @@ class Series:
         if found is None:
             found = self.open[sec] = Second()
         return found
+
+    @property
+    def standing(self) -> Standing | None:
+        """The newest quote of all closed seconds; a cut behind it may have ended it."""
+        return self._newest.standing() if isinstance(self._newest, Row) else self._newest
+
+    @standing.setter
+    def standing(self, quote: Standing | None) -> None:
+        self._newest = quote
 
     # --- closing ---
 
@@ -94,9 +102,9 @@ class Series:
         pack = self._packs[at]
         return Second.unpack(pack) if isinstance(pack, bytes) else pack.second()
 
-    def standing_at(self, start: int) -> Standing | None:
+    def newest_at(self, start: int) -> Standing | Row | None:
         """The quote that stands where the second that begins there begins."""
-        return self._surviving(self.standing, start)
+        return self._surviving(self.standing, start) if self.cuts else self._newest
 
     def extend(
         self,
@@ -104,16 +112,18 @@ class Series:
         tops: Sequence[int],
         rows: Sequence[Row],
         incomplete: Iterable[int],
-        standing: Standing | None,
+        top: int,
+        newest: Row | None,
     ) -> None:
-        """Closed seconds that were never open here, all behind those there are; `ids` holds theirs already."""
+        """Closed seconds that were never open here, all behind those there are; `ids` holds theirs already. `top`: the
+        highest id of all, `newest`: at whose end the quote stands that stands now."""
         self._secs += secs
         self._tops += tops
         self._packs += rows
         self._incomplete.update(incomplete)
-        self._closed_top = max(self._closed_top, *tops, NO_ID)
-        self.top = max(self.top, self._closed_top)
-        self.standing = standing
+        self._closed_top = top
+        self.top = max(self.top, top)
+        self._newest = newest
 
     def _is_complete(self, second: Second, before: int) -> bool:
         """`before` is the highest id held of all earlier seconds. Ids that interleave across a second's edge may put it
@@ -202,6 +212,9 @@ class Series:
 
     def evict(self, closed: int, horizon: int) -> None:
         """Forgets the seconds before `horizon`, and the cuts, once applied to what is left. `revise` comes first."""
+        self.ids.forget_oldest(MOST_HOLES)
+        if not self.cuts and not (self._secs and self._secs[0] < horizon):
+            return
         if within(self.cuts, 0, horizon * SECOND):
             self.standing = self._surviving(self.standing, closed * SECOND)
         old = bisect_left(self._secs, horizon)
@@ -212,7 +225,6 @@ class Series:
             self._incomplete = {sec for sec in self._incomplete if sec >= horizon}
         self._base_standing = self._surviving(self._base_standing, horizon * SECOND)
         del self.cuts[: bisect_left(self.cuts, horizon * SECOND)]
-        self.ids.forget_oldest(MOST_HOLES)
 
     # --- state ---
 
@@ -231,7 +243,7 @@ class Series:
         series = cls(state[0], units, state[5])
         series.ids, series.top = Ids.from_intervals(state[1]), state[2]
         series.open = {sec: Second.unpack(pack) for sec, pack in state[3]}
-        series.standing = tuple(state[4]) if state[4] else None
+        series._newest = tuple(state[4]) if state[4] else None
         series._closed_top, series._secs, series._tops, packs = state[6:10]
         series._packs = [pack if isinstance(pack, bytes) else Row(*pack) for pack in packs]
         series._base_top, series._base_standing = state[10], tuple(state[11]) if state[11] else None

@@ -13,15 +13,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared import kernels
+from shared import kernels, rowbars
 from shared.events import QUOTE, Bar, Columns
 from shared.kernels import address
 from shared.numbers import Units
 from shared.paths import SECOND
 from shared.quoteruns import FIELDS, Block, QuoteRuns, Stretch
-from shared.rowbars import AT, Closing, Ints
-from shared.rows import Book, Numbers, book_of, traded, wide
-from shared.seconds import NO_ID, Second, Standing
+from shared.rowbars import AT, Due, Ints
+from shared.rows import Numbers, traded, wide
+from shared.seconds import NO_ID, Second
 from shared.series import Series
 
 WINDOW: Final = 128
@@ -70,13 +70,10 @@ class _Part(NamedTuple):
 class _Symbol:
     """How far the rows of a symbol have come, since nothing unusual came of it."""
 
-    __slots__ = ("book", "last_ts", "number", "second", "standing", "update")
+    __slots__ = ("last_ts", "number", "second", "update")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.standing: Standing | None = None
-        self.book: Book | None = None
-        """What `standing` is in numbers."""
         self.reset()
 
     def reset(self) -> None:
@@ -202,26 +199,22 @@ class Tally:
         secs = np.arange(self._base, min(closed, self._base + WINDOW)) & (WINDOW - 1)
         places = self._slots[: len(self._names), secs]
         is_due = places >= 0
-        rows, counts = self._rows[places[is_due]], np.count_nonzero(is_due, axis=1)
-        ends = np.cumsum(counts).tolist()
-        closing, whole, odd = Closing(self.digits, units), list[_Symbol](), list[Series]()
-        for number in np.flatnonzero(counts).tolist():
-            series, symbol = all_series[self._names[number]], self._symbols[self._names[number]]
-            stood = symbol.book if series.standing is symbol.standing else None
-            begin = ends[number - 1] if number else 0
-            if closing.add(series, rows[begin : ends[number]], stood):
-                whole.append(symbol)
-            else:
-                odd.append(series)
-        bars, books = closing.close(self._library)
-        for symbol, stands in zip(whole, books, strict=True):
-            symbol.standing, symbol.book = all_series[self._names[symbol.number]].standing, stands
-        numbers = np.array([symbol.number for symbol in whole], np.int64)
-        self._free(np.ix_(numbers, secs))
+        if not is_due.any():
+            return [], []
+        counts = np.count_nonzero(is_due, axis=1)
+        numbers = np.flatnonzero(counts)
+        series = [all_series[self._names[number]] for number in numbers.tolist()]
+        due = Due(series, counts[numbers].tolist(), self._rows[places[is_due]], self.digits)
+        bars, odd = rowbars.closed(self._library, due, units)
+        places[numbers[odd]] = -1
+        is_whole = places >= 0
+        self._free(places[is_whole])
+        rows, columns = np.nonzero(is_whole)
+        self._slots[rows, secs[columns]] = -1
         remains: list[bool] = np.any(self._slots[numbers] >= 0, axis=1).tolist()
-        for number, is_tallied in zip(numbers.tolist(), remains, strict=True):
-            all_series[self._names[number]].is_tallied = is_tallied
-        return bars, odd
+        for one, is_tallied in zip(series, remains, strict=True):
+            one.is_tallied = is_tallied
+        return bars, [series[place] for place in odd]
 
     def move(self, closed: int) -> None:
         """No row is of a second before."""
@@ -229,14 +222,11 @@ class Tally:
             self._base = closed
         self._parts = [part for part in self._parts if part.highest >= closed]
 
-    def _free(self, which: tuple[Any, ...]) -> None:
-        """The rows of these slots are no longer needed."""
-        free = self._slots[which]
-        free = free[free >= 0]
-        self._slots[which] = -1
+    def _free(self, places: NDArray[np.int32]) -> None:
+        """Their rows are no longer needed."""
         spare = self._board.spare
-        self._places[spare : spare + len(free)] = free
-        self._board.spare = spare + len(free)
+        self._places[spare : spare + len(places)] = places
+        self._board.spare = spare + len(places)
 
     # --- what is unusual, and states ---
 
@@ -245,7 +235,9 @@ class Tally:
         series.is_tallied = False
         symbol = self._symbols[series.symbol]
         seconds = self._seconds(symbol.number).get(series.symbol, {})
-        self._free((symbol.number,))
+        slots = self._slots[symbol.number]
+        self._free(slots[slots >= 0])
+        slots[:] = -1
         symbol.reset()
         return seconds
 
@@ -264,7 +256,7 @@ class Tally:
             if one.quotes:
                 second.runs = QuoteRuns(self.digits)
                 first = [one.first_ts, one.first_update]
-                stretch = Stretch(first, book_of(one), wide(one.weighted, one.weighted_high))
+                stretch = Stretch(first, [*one[AT.last_ts : AT.ask_qty + 1]], wide(one.weighted, one.weighted_high))
                 second.runs.add(self.digits, (block, 0, one.quotes), stretch)
         return found
 
