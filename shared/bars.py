@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from collections.abc import Iterable
+from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -170,17 +172,17 @@ class Bars:
     def _columns(self, columns: Columns) -> None:
         """The same as taking its events one by one: whatever is not plain is taken so."""
         tally = self._tallying(columns.digits)
-        runs = tally.runs(columns) if tally is not None else None
-        if tally is None or runs is None:
+        look = tally.look(columns) if tally is not None else None
+        if tally is None or look is None:
             self._grouped(columns)
             return
         found = [self._series.get(symbol) or self._begin(symbol) for symbol in columns.symbols]
-        since = [tally.since(run, series, self._closed) for run, series in zip(runs, found, strict=True)]
-        rest = tally.rest(columns, runs, since)
+        since = list(map(tally.since, look.runs, found, repeat(self._closed)))
+        rest = tally.rest(look, since)
         if rest is not None:
             self._grouped(rest)
-        tally.take(columns, runs, since)
-        for run, series, begin in zip(runs, found, since, strict=True):
+        tally.take(look, since)
+        for run, series, begin in zip(look.runs, found, since, strict=True):
             if run.highest >= begin:
                 series.is_tallied = True
                 if run.trades:
@@ -321,8 +323,7 @@ class Bars:
         return bars
 
 
-def _in_order(bar: Bar) -> tuple[int, str]:
-    return bar.window_start, bar.symbol
+_in_order = attrgetter("window_start", "symbol")
 
 
 def bars_hash(bars: Iterable[Bar]) -> str:

@@ -613,9 +613,10 @@ EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *
 }
 
 /* What columns hold of one symbol, trades and quotes each by themselves. `is_odd`: ids of trades have a hole, seconds of
-   trades go back, times or ids of quotes do, or a number is none that a second may hold.  */
+   trades go back, times or ids of quotes do, or a number is none that a second may hold. `lowest` and `highest`: the
+   first and the last second, where nothing is odd.  */
 struct run {
-    int64_t is_odd, trades, first_id, last_id, first_second, last_second;
+    int64_t is_odd, lowest, highest, trades, first_id, last_id, first_second, last_second;
     int64_t quotes, first_update, update, first_ts, last_ts;
 };
 
@@ -654,6 +655,11 @@ EXPORT int64_t lake_runs(int64_t count, const uint8_t *kinds, const uint16_t *sy
             run->last_id = id;
             run->last_second = second;
         }
+    }
+    for (struct run *run = runs; run < runs + symbols; run++) {
+        int64_t first = run->first_ts / NANOSECONDS, last = run->last_ts / NANOSECONDS;
+        run->lowest = run->trades && (!run->quotes || run->first_second < first) ? run->first_second : first;
+        run->highest = run->trades && (!run->quotes || run->last_second > last) ? run->last_second : last;
     }
     return row;
 }

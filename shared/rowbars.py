@@ -103,34 +103,30 @@ def _keep(due: Due, tops: list[int]) -> None:
 
 def made(symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
     """The bars of closed rows, as `Second.bar` makes them."""
-    unit = 10**digits
+    unit, square = 10**digits, 10 ** (2 * digits)
     one: Numbers[Ints] = Numbers._make(np.ascontiguousarray(rows.T))
     untraded, unquoted = np.flatnonzero(one.trades == 0).tolist(), np.flatnonzero(one.has_book == 0).tolist()
     volume, bought = _wide(one.volume, one.volume_high), _wide(one.buy_volume, one.buy_volume_high)
     paid, buy_paid = _wide(one.paid, one.paid_high), _wide(one.buy_paid, one.buy_paid_high)
     id_sum = [number if number <= _INT64 else None for number in _wide(one.id_sum, one.id_sum_high)]
-    prices = (one.open, one.high, one.low, one.close, one.bid, one.ask, one.ask - one.bid, one.bid_qty, one.ask_qty)
-    traded = [_without(_quotients(column, unit), untraded) for column in prices[:4]]
-    quoted = [_without(_quotients(column, unit), unquoted) for column in prices[4:]]
-    weighted = _wide(one.weighted, one.weighted_high)
+    traded = _quotients(np.stack([one.open, one.high, one.low, one.close]), unit)
+    quoted = _quotients(np.stack([one.bid, one.ask, one.ask - one.bid, one.bid_qty, one.ask_qty]), unit)
+    live, weighted = one.live_ns.tolist(), _wide(one.weighted, one.weighted_high)
     return list(
         map(
             Bar,
             [symbols[owner] for owner in one.owner.tolist()],
             (one.second * SECOND).tolist(),
-            *traded,
+            *(_without(column, untraded) for column in traded),
             [number / unit for number in volume],
-            [number / unit**2 for number in paid],
+            [number / square for number in paid],
             one.trades.tolist(),
             [number / (whole * unit) if whole else None for number, whole in zip(paid, volume, strict=True)],
-            *quoted,
+            *(_without(column, unquoted) for column in quoted),
             one.quotes.tolist(),
-            [
-                number / (live * unit) if live else None
-                for number, live in zip(weighted, one.live_ns.tolist(), strict=True)
-            ],
+            [number / (ns * unit) if ns else None for number, ns in zip(weighted, live, strict=True)],
             [number / unit for number in bought],
-            [number / unit**2 for number in buy_paid],
+            [number / square for number in buy_paid],
             one.buys.tolist(),
             *(_without(column, untraded) for column in (one.first_id.tolist(), one.last_id.tolist(), id_sum)),
             _without((one.is_complete > 0).tolist(), untraded),
@@ -147,12 +143,12 @@ def _wide(low: Ints, high: Ints) -> list[int]:
     return [more << 64 | number for more, number in zip(high.tolist(), lower, strict=True)]
 
 
-def _quotients(numbers: Ints, unit: int) -> list[float]:
-    """Each as the float that is nearest to it."""
-    if max(int(numbers.max(initial=0)), -int(numbers.min(initial=0))) <= _PRECISE:
-        quotients: list[float] = (numbers / unit).tolist()
+def _quotients(numbers: Ints, unit: int) -> list[list[float]]:
+    """Each as the float that is nearest to it; in columns."""
+    if numbers.max(initial=0) <= _PRECISE and numbers.min(initial=0) >= -_PRECISE:
+        quotients: list[list[float]] = (numbers / unit).tolist()
         return quotients
-    return [number / unit for number in numbers.tolist()]
+    return [[number / unit for number in column] for column in numbers.tolist()]
 
 
 def _without(values: list[Any], absent: list[int]) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from operator import le
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,12 +29,15 @@ WINDOW: Final = 128
 """Seconds of a symbol that have a place at the same time, a power of two."""
 NEVER: Final = (1 << 63) - 1
 _GROWS: Final = 64
+_TRADES, _QUOTES = map(kernels.RUN_FIELDS.index, ("trades", "quotes"))
 
 
 class Run(NamedTuple):
     """What columns hold of a symbol: the members are those of `kernels.RUN_FIELDS`."""
 
     is_odd: int
+    lowest: int
+    highest: int
     trades: int
     first_id: int
     last_id: int
@@ -45,24 +49,22 @@ class Run(NamedTuple):
     first_ts: int
     last_ts: int
 
-    @property
-    def lowest(self) -> int:
-        """The first second."""
-        traded = self.first_second if self.trades else NEVER
-        return min(traded, self.first_ts // SECOND) if self.quotes else traded
 
-    @property
-    def highest(self) -> int:
-        traded = self.last_second if self.trades else NO_ID
-        return max(traded, self.last_ts // SECOND) if self.quotes else traded
+class Look(NamedTuple):
+    """Columns, where they are as the loops take them, and what they hold of each of their symbols."""
+
+    columns: Columns
+    places: tuple[int, int, Any]
+    runs: list[Run]
 
 
 class _Part(NamedTuple):
     """Columns whose quotes may still be asked for."""
 
     columns: Columns
-    numbers: Ints
-    """Of its symbols."""
+    places: tuple[int, int, Any]
+    owners: Ints
+    """The numbers of its symbols."""
     highest: int
     """The last second."""
 
@@ -108,61 +110,63 @@ class Tally:
 
     # --- taking ---
 
-    def runs(self, columns: Columns) -> list[Run] | None:
-        """Of each symbol; None where one stands there twice, or for nothing."""
+    def look(self, columns: Columns) -> Look | None:
+        """None where a symbol stands there twice, or for nothing."""
         if len(set(columns.symbols)) < len(columns.symbols):
             return None
         found = np.zeros((len(columns.symbols), len(kernels.RUN_FIELDS)), np.int64)
-        rows = self._library.lake_runs(len(columns), *_places(columns), len(found), found.ctypes.data)
+        places = _places(columns)
+        rows = self._library.lake_runs(len(columns), *places, len(found), found.ctypes.data)
         if rows < len(columns):
             raise IndexError("columns name a symbol that they do not hold")
-        runs = list(map(Run._make, found.tolist()))
-        return runs if all(run.trades or run.quotes for run in runs) else None
+        is_whole = (found[:, _TRADES] | found[:, _QUOTES]).all()
+        return Look(columns, places, list(map(Run._make, found.tolist()))) if is_whole else None
 
     def since(self, run: Run, series: Series, floor: int | None) -> int:
         """The second from which on a symbol's run can be taken as rows; `floor`: seconds before are closed."""
         if run.is_odd or (run.trades and run.first_id <= series.top):
             return NEVER
-        lowest, highest = run.lowest, run.highest
         if self._base is None:
-            self._base = lowest if floor is None else floor
-        begin = self._base if floor is None else max(self._base, floor)
+            self._base = run.lowest if floor is None else floor
+        begin = self._base if floor is None or floor < self._base else floor
         if series.open:  # of a second some of which is there already all must go there
             begin = max(begin, max(series.open) + 1)
-        if highest >= self._base + WINDOW:
+        if run.highest >= self._base + WINDOW:
             return NEVER
         if series.is_tallied:
-            return begin if lowest >= begin and self._symbols[series.symbol].precedes(run) else NEVER
-        return begin if highest >= begin else NEVER
+            return begin if run.lowest >= begin and self._symbols[series.symbol].precedes(run) else NEVER
+        return begin if run.highest >= begin else NEVER
 
-    def rest(self, columns: Columns, runs: Sequence[Run], since: Sequence[int]) -> Columns | None:
+    def rest(self, look: Look, since: Sequence[int]) -> Columns | None:
         """What comes before the second from which on a symbol is taken."""
-        if all(run.lowest >= begin for run, begin in zip(runs, since, strict=True)):
+        if all(map(le, since, [run.lowest for run in look.runs])):
             return None
-        begins = np.array(since)[np.frombuffer(columns.symbol, np.uint16)]
+        columns = look.columns
+        begins = np.array(since, np.int64)[np.frombuffer(columns.symbol, np.uint16)]
         secs = np.frombuffer(columns.ts, np.int64) // SECOND
         return _where(columns, secs < begins)
 
-    def take(self, columns: Columns, runs: Sequence[Run], since: Sequence[int]) -> None:
+    def take(self, look: Look, since: Sequence[int]) -> None:
         """Of each symbol the rows from a second on."""
+        columns, places, runs = look
         numbers, highest, wanted = [], NO_ID, 0
         for name, run, begin in zip(columns.symbols, runs, since, strict=True):
             symbol = self._symbols.get(name) or self._new(name)
             numbers.append(symbol.number)
             if begin < NEVER:
                 symbol.follow(run)
-                last = run.highest
-                wanted += last - max(begin, run.lowest) + 1
-                highest = max(highest, last)
+                wanted += run.highest - max(begin, run.lowest) + 1
+                if run.highest > highest:
+                    highest = run.highest
         self._reserve(wanted)
         owners, begins = np.array(numbers, np.int64), np.array(since, np.int64)
         rows = self._library.lake_tally(
-            len(columns), *_places(columns), begins.ctypes.data, owners.ctypes.data, ctypes.byref(self._board)
+            len(columns), *places, begins.ctypes.data, owners.ctypes.data, ctypes.byref(self._board)
         )
         if rows < len(columns):
             raise RuntimeError("there is no room for another second")
-        if columns.ask:
-            self._parts.append(_Part(columns, owners, highest))
+        if columns.ask and highest >= 0:
+            self._parts.append(_Part(columns, places, owners, highest))
 
     def _new(self, name: str) -> _Symbol:
         symbol = self._symbols[name] = _Symbol(len(self._names))
@@ -270,7 +274,7 @@ class Tally:
         for part in self._parts if len(found) else ():
             count = len(part.columns)
             seen = self._library.lake_quotes(
-                count, *_places(part.columns), part.numbers.ctypes.data, ctypes.byref(self._board),
+                count, *part.places, part.owners.ctypes.data, ctypes.byref(self._board),
                 begins.ctypes.data, counts.ctypes.data, found.ctypes.data,
             )  # fmt: skip
             if seen < count:

@@ -151,7 +151,7 @@ def test_quotients_are_the_nearest_floats_however_large_the_numbers() -> None:
     chance = random.Random(7)
     numbers = [chance.randrange(1 << bits) * sign for bits in range(45, 63) for sign in (1, -1) for _ in range(40)]
     for some in (numbers, [number for number in numbers if abs(number) <= 1 << 53]):
-        assert _quotients(np.array(some), 10**8) == [number / 10**8 for number in some]
+        assert _quotients(np.array([some]), 10**8) == [[number / 10**8 for number in some]]
 
 
 def test_few_lines_between_others_are_left_to_be_read_singly(library: ctypes.CDLL) -> None:
