@@ -188,8 +188,8 @@ SECOND_FIELDS: Final = (
 )  # fmt: skip
 """The numbers of a second, int64; sums go on in the next one."""
 RUN_FIELDS: Final = (
-    "is_odd", "lowest", "highest", "trades", "first_id", "last_id", "first_second", "last_second", "quotes", "first_update",
-    "update", "first_ts", "last_ts",
+    "is_odd", "lowest", "highest", "trades", "first_id", "last_id", "first_second", "last_second", "quotes",
+    "first_update", "update", "first_ts", "last_ts",
 )  # fmt: skip
 """The numbers of a symbol's run that `lake_runs` makes, int64."""
 
