@@ -124,7 +124,7 @@ def test_what_is_late_in_a_batch_goes_its_own_way() -> None:
     for each in (bars, singly):
         each.take([quote(0.1, 1), trade(0.2, 1)])
         each.advance((T + 5) * S)
-    late = [quote(0.5, 2), trade(0.6, 2), quote(7.1, 4), trade(7.3, 3)]
+    late: list[Trade | Quote] = [quote(0.5, 2), trade(0.6, 2), quote(7.1, 4), trade(7.3, 3)]
     bars.take(columns_of(late))
     singly.take(late)
     assert bars._series["AAA"].is_tallied
