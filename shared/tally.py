@@ -128,7 +128,7 @@ class Tally:
             return NEVER
         if self._base is None:
             self._base = run.lowest if floor is None else floor
-        begin = self._base if floor is None or floor < self._base else floor
+        begin = self._base
         if series.open:  # of a second some of which is there already all must go there
             begin = max(begin, max(series.open) + 1)
         if run.highest >= self._base + WINDOW:

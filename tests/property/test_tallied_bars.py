@@ -112,10 +112,17 @@ def histories(draw: st.DrawFn) -> list[Step]:
     digits = draw(st.sampled_from([1, 2, 8, 8, 8]))
     market = Market(chance, digits, draw(st.sampled_from([2, 10, 100, 1000])))
     steps: list[Step] = []
+    before: list[Trade | Quote] = []
     for _ in range(draw(st.integers(2, 12))):
         events = market.batch(chance.randrange(1, 60))
+        if before and draw(st.integers(0, 4)) == 0:  # some of what came before comes again, or only now
+            again = before[chance.randrange(len(before)) :]
+            events = [*again, *events] if chance.random() < 0.5 else [*events, *again]
+        before = events[chance.randrange(len(events)) :]
         if draw(st.integers(0, 2)) == 0:
             events = spoilt(events, draw(st.sampled_from(ODDITIES)), chance)
+        if draw(st.integers(0, 5)) == 0:
+            events = events[: -len(before)] or events
         steps.append(Part(events, None if draw(st.integers(0, 7)) == 0 else digits))
         what = draw(st.sampled_from(["time"] * 6 + ["", ""] + list(BETWEEN)))
         if what == "feed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from shared import compiled, kernels
 from shared.bars import Bars
-from shared.events import Bar, Columns, Feed, Quote, Trade, plain
+from shared.events import AggTrade, Bar, Columns, Feed, Quote, Trade, plain
 from shared.numbers import Units
 from shared.rowbars import AT, Ints, made
 from shared.rows import SIZE, Row, book
@@ -78,11 +79,11 @@ def only_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def market(begin: int, count: int) -> list[Trade | Quote]:
-    """From `begin` on a hundred events a second of three symbols."""
+    """From `begin` on twenty events a second of three symbols."""
     return [
-        trade(at / 100, at // 4, 5 * UNIT + at * at % 1009, UNIT + at, "buy" if at % 3 else "sell", "S0")
+        trade(at / 20, at // 4, 5 * UNIT + at * at % 1009, UNIT + at, "buy" if at % 3 else "sell", "S0")
         if at % 4 == 3
-        else quote(at / 100, at, 5 * UNIT - at % 11, 5 * UNIT + at % 13, f"S{at % 3}")
+        else quote(at / 20, at, 5 * UNIT - at % 11, 5 * UNIT + at % 13, f"S{at % 3}")
         for at in range(begin, begin + count)
     ]
 
@@ -92,11 +93,10 @@ def test_what_is_plain_goes_into_rows_and_out_of_them_as_bars() -> None:
     bars, found = Bars(), list[Bar]()
     for begin in range(0, 3000, 150):
         bars.take(columns_of(market(begin, 150)))
-        found += closed(bars, (begin + 150) / 100 + 0.5)
-    assert {(bar.symbol, bar.window_start // S - T) for bar in found} == {
-        (f"S{n}", at) for n in range(3) for at in range(28)
-    }
-    assert sum(bar.quote_count for bar in found) == 28 * 75
+        found += closed(bars, (begin + 150) / 20 + 0.5)
+    seconds = {(bar.symbol, bar.window_start // S - T) for bar in found}
+    assert seconds == {(f"S{symbol}", at) for symbol in range(3) for at in range(WINDOW + 20)}
+    assert sum(bar.quote_count for bar in found) == (WINDOW + 20) * 15
     assert len(tally_of(bars)._parts) <= 2, "columns are let go once their seconds are closed"
     assert len(tally_of(bars)._rows) == 64, "rows are used again"
 
@@ -133,15 +133,89 @@ def test_what_is_late_in_a_batch_goes_its_own_way() -> None:
 
 
 @pytest.mark.parametrize("ts", [0, 1, 2**62, 2**63 - 1, -1, -(2**63)])
-def test_a_time_that_cannot_be_costs_no_memory(ts: int) -> None:
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_time_that_cannot_be_costs_no_memory(ts: int, is_begun: bool) -> None:
     wild = Quote("AAA", ts, None, None, 0, "3.00000000", "1.00000000", "4.00000000", "2.00000000", 1)
     bars, singly = Bars(), Bars()
     for each, take in ((bars, columns_of), (singly, list)):
+        if is_begun:
+            each.advance((T + 2) * S)
         each.take(take([wild]))
         each.take(take([quote(0.1, 2), trade(0.2, 1)]))
         each.take(take([wild, quote(0.3, 3)]))
     assert known(bars.state()) == known(singly.state())
     assert len(tally_of(bars)._rows) <= 3 * WINDOW
+    for each in (bars, singly):
+        each.add(Feed("ended", T * S, 0))
+    assert bars.advance((T + 9) * S) == singly.advance((T + 9) * S)
+
+
+def test_the_end_closes_rows_of_whatever_second() -> None:
+    bars = Bars()
+    bars.take(columns_of([trade(0.5, 1), trade(7.5, 2)]))
+    bars.add(Feed("ended", T * S, 0))
+    given = bars.advance(T * S + S // 2)
+    assert given is not None
+    assert (given[0], len(given[1])) == ((T + 8) * S, 2)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [[trade(0.1, 1), trade(0.2, 2)], [trade(0.3, 2), trade(0.4, 3)]],  # one of them again
+        [[trade(0.1, 1), trade(0.2, 2)], [trade(1.3, 5)], [trade(0.4, 3), trade(0.5, 4)]],  # what was missing
+        [[quote(0.5, 1)], [quote(0.3, 2)]],
+        [[quote(0.5, 5)], [quote(0.6, 3)]],
+        [[quote(0.5, 5)], [quote(0.6, 5, ask=5 * UNIT)]],
+        [[trade(3.5, 1)], [trade(2.5, 2)]],
+        [[quote(5.5, 1)], [trade(2.5, 1), trade(5.6, 2)]],
+    ],
+)
+def test_what_one_batch_does_not_say_the_next_may(batches: list[list[Trade | Quote]], single: bool) -> None:
+    """None of it is odd by itself."""
+    bars, singly = Bars(), Bars()
+    for each, take in ((bars, columns_of), (singly, list)):
+        each.advance((T + 2) * S)
+        for place, batch in enumerate(batches):
+            if place == 1 and len(batches) == 2:
+                each.advance((T + 5) * S)
+            each.take(list(batch) if single and place else take(batch))
+    assert closed(bars) == closed(singly)
+    assert known(bars.state()) == known(singly.state())
+    assert bars.counters == singly.counters
+
+
+def test_aggregates_that_heal_find_the_rows() -> None:
+    bars, singly = Bars(), Bars()
+    healing = AggTrade("AAA", T * S + 1, T * S + 1, None, 0, "2.00000000", "3.00000000", "buy", 1, 2, 3, "rest")
+    for each, take in ((bars, columns_of), (singly, list)):
+        each.take(take([trade(0.1, 1)]))
+        each.take(take([trade(0.4, 4), trade(1.2, 5)]))
+        each.add(healing)
+    assert closed(bars) == closed(singly)
+    assert known(bars.state()) == known(singly.state())
+
+
+def test_prices_may_come_with_more_digits_from_one_batch_to_the_next() -> None:
+    finer = Quote("AAA", T * S + S // 2, None, None, 0, "9.000000001", "1.000000000", "9.100000000", "2.000000000", 3)
+    bars, singly = Bars(), Bars()
+    bars.take(columns_of([quote(0.1, 1), trade(0.2, 1)]))
+    bars.take(columns_of([finer], 9))
+    singly.take([quote(0.1, 1), trade(0.2, 1), finer])
+    assert closed(bars) == closed(singly)
+    bars.take(columns_of([quote(91, 7)]))
+    singly.take([quote(91, 7)])
+    assert closed(bars, 95) == closed(singly, 95)
+
+
+def test_ids_that_begin_anew_are_rows_again_after_a_while() -> None:
+    bars = Bars()
+    bars.take(columns_of([quote(0.1, 100)]))
+    bars.add(quote(0.2, 5))
+    for batch in ([trade(1.1, 1)], [quote(1.2, 6)]):
+        bars.take(columns_of(batch))
+    assert bars._series["AAA"].is_tallied
 
 
 def test_seconds_further_apart_than_there_are_places_are_taken_all_the_same() -> None:
@@ -228,17 +302,15 @@ def test_a_trade_of_a_second_to_come_does_not_hide_what_is_missing() -> None:
 
 def test_a_state_in_the_middle_holds_every_quote_once() -> None:
     bars = Bars()
-    bars.take(columns_of(market(0, 250)))
+    bars.take(columns_of(market(0, 50)))
     bars.advance(T * S + 3 * S + S // 2)
-    bars.take(columns_of(market(250, 50)))
+    bars.take(columns_of(market(50, 10)))
     state = bars.state()
     assert bars.state() == state
     again = Bars.from_state(state)
     assert again.state() == state
-    assert (
-        sum(second.runs.count for one in again._series.values() for second in one.open.values() if second.runs) == 150
-    )
-    overtaken = quote(2.005, 201, symbol="S1")
+    assert sum(second.runs.count for one in again._series.values() for second in one.open.values() if second.runs) == 30
+    overtaken = quote(2.06, 41, symbol="S1")
     for each in (bars, again):
         each.add(overtaken)
     assert closed(bars) == closed(again)
@@ -246,10 +318,10 @@ def test_a_state_in_the_middle_holds_every_quote_once() -> None:
 
 def test_a_closed_second_is_a_row_of_some_300_bytes() -> None:
     bars = Bars(0)
-    bars.take(columns_of(market(0, 100)))
+    bars.take(columns_of(market(0, 20)))
     closed(bars, 50)
     few = len(bars.state())
-    bars.take(columns_of(market(5000, 100)))
+    bars.take(columns_of(market(1020, 20)))
     closed(bars, 90)
     assert len(bars.state()) - few < 3 * (SIZE + 30) < 3 * 330
 
@@ -257,11 +329,11 @@ def test_a_closed_second_is_a_row_of_some_300_bytes() -> None:
 # --- rows ---
 
 
-def rows_of(chance: Random, count: int) -> Ints:
-    """Closed seconds with numbers of all sizes."""
+def rows_of(chance: Random, count: int, sizes: Sequence[int]) -> Ints:
+    """Closed seconds with numbers of these many bits."""
     rows = np.zeros((count, len(kernels.SECOND_FIELDS)), np.int64)
     for row in rows:
-        size = chance.choice([10, 53, 54, 61])
+        size = chance.choice(sizes)
         row[AT.second] = T
         if chance.random() < 0.8:
             row[AT.trades : AT.id_sum + 1] = [chance.randrange(1 << size) for _ in range(AT.trades, AT.id_sum + 1)]
@@ -279,8 +351,9 @@ def rows_of(chance: Random, count: int) -> Ints:
 
 
 @pytest.mark.parametrize("digits", [1, 2, 8, 18])
-def test_a_row_says_of_its_second_what_the_bar_said(digits: int) -> None:
-    rows = rows_of(Random(digits), 200)
+@pytest.mark.parametrize("sizes", [[10], [53], [54], [10, 53, 54, 61]])
+def test_a_row_says_of_its_second_what_the_bar_said(digits: int, sizes: list[int]) -> None:
+    rows = rows_of(Random(digits), 200, sizes)
     for some in (rows, rows[:0], rows[rows[:, AT.trades] == 0], rows[rows[:, AT.has_book] == 0]):
         bars = made(["AAA"], some, digits)
         seconds = [Row(digits, row.tobytes()).second() for row in some]
