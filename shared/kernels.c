@@ -512,7 +512,6 @@ enum {
 };
 
 static const int64_t NANOSECONDS = 1000000000;
-static const int64_t LAST_SECOND = INT64_MAX / 1000000000 - 1;  /* its end, too, is a number */
 
 static inline void add(int64_t *sum, __int128 more)
 {
@@ -525,12 +524,12 @@ static inline void add(int64_t *sum, __int128 more)
 /* Whether a second may hold it: of products as large as that 2**32 fit a sum, of everything else more. */
 static inline int is_trade(int64_t ts, int64_t id, int64_t price, int64_t qty)
 {
-    return (ts | id | price | qty) >= 0 && ts / NANOSECONDS <= LAST_SECOND && !((__int128)price * qty >> 96);
+    return (ts | id | price | qty) >= 0 && !((__int128)price * qty >> 96);
 }
 
 static inline int is_quote(int64_t ts, int64_t id, int64_t bid, int64_t bid_qty, int64_t ask, int64_t ask_qty)
 {
-    return (ts | id | bid | bid_qty | ask | ask_qty) >= 0 && ts / NANOSECONDS <= LAST_SECOND;
+    return (ts | id | bid | bid_qty | ask | ask_qty) >= 0;
 }
 
 static inline void add_trade(int64_t *second, int is_buy, int64_t id, int64_t price, int64_t qty)

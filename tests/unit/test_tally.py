@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from random import Random
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -140,8 +141,7 @@ def test_a_time_that_cannot_be_costs_no_memory(ts: int, is_begun: bool) -> None:
     for each, take in ((bars, columns_of), (singly, list)):
         if is_begun:
             each.advance((T + 2) * S)
-        each.take(take([wild]))
-        each.take(take([quote(0.1, 2), trade(0.2, 1)]))
+        each.take(take([wild, quote(0.1, 2), trade(0.2, 1)]))
         each.take(take([wild, quote(0.3, 3)]))
     assert known(bars.state()) == known(singly.state())
     assert len(tally_of(bars)._rows) <= 3 * WINDOW
@@ -216,6 +216,19 @@ def test_ids_that_begin_anew_are_rows_again_after_a_while() -> None:
     for batch in ([trade(1.1, 1)], [quote(1.2, 6)]):
         bars.take(columns_of(batch))
     assert bars._series["AAA"].is_tallied
+
+
+@pytest.mark.parametrize("fields", [("price", "qty"), ("ids",), ("ask", "ask_qty"), ("price",), ("ask",)])
+def test_numbers_below_nothing_are_left_to_single_events(fields: tuple[str, ...]) -> None:
+    columns = columns_of([trade(0.1, 1), quote(0.2, 1), trade(0.3, 2, symbol="BBB")])
+    spoilt = {name: struct.pack("<q", -5) + getattr(columns, name)[8:] for name in fields}
+    odd = msgspec.structs.replace(columns, **spoilt)
+    bars, singly = Bars(), Bars()
+    bars.take(odd)
+    singly.take(list(odd))
+    assert [bars._series[name].is_tallied for name in ("AAA", "BBB")] == [False, True]
+    assert known(bars.state()) == known(singly.state())
+    assert bars.counters == singly.counters
 
 
 def test_seconds_further_apart_than_there_are_places_are_taken_all_the_same() -> None:
