@@ -770,3 +770,68 @@ EXPORT void lake_close(int64_t count, int64_t *seconds, struct before *before)
         second[HAS_BOOK] = known->has_book;
     }
 }
+
+static inline __int128 sum(const int64_t *halves)
+{
+    return (__int128)((unsigned __int128)(uint64_t)halves[1] << 64 | (uint64_t)halves[0]);
+}
+
+/* The double that is nearest to a quotient, of two that are equally near the even one. `by` is below 2**126.  */
+static double nearest(__int128 number, __int128 by)
+{
+    unsigned __int128 left = number < 0 ? -(unsigned __int128)number : (unsigned __int128)number, divisor = by;
+    if (!(left >> 53) && !(divisor >> 53))
+        return (double)(int64_t)number / (double)(int64_t)by;
+    if (!left)
+        return 0;
+    unsigned __int128 quotient = left / divisor;
+    int64_t exponent = 1023;
+    for (left %= divisor; !(quotient >> 54); left %= divisor) {  /* at least two bits more than a double has */
+        int bits = divisor >> 96 ? 1 : 32;
+        left <<= bits;
+        quotient = quotient << bits | left / divisor;
+        exponent -= bits;
+    }
+    int is_more = left != 0;
+    while (quotient >> 63) {
+        int bits = quotient >> 79 ? 16 : 1;
+        is_more |= (quotient & ((1u << bits) - 1)) != 0;
+        quotient >>= bits;
+        exponent += bits;
+    }
+    uint64_t power = (uint64_t)exponent << 52;
+    double scale, rounded = (double)(int64_t)((uint64_t)quotient | (uint64_t)is_more);
+    memcpy(&scale, &power, sizeof scale);
+    return number < 0 ? -rounded * scale : rounded * scale;
+}
+
+/* What a bar says in numbers with a fraction, in its order; a column each. */
+enum {
+    OPENS, HIGHS, LOWS, CLOSES, VOLUMES, QUOTE_VOLUMES, VWAPS, BIDS, ASKS, SPREADS, BID_QTYS, ASK_QTYS, MEAN_SPREADS,
+    BUY_VOLUMES, BUY_QUOTE_VOLUMES
+};
+
+/* Closed seconds, in units of which `unit` are one; where nothing is divided by nothing, 0. `is_large` is set where it
+   takes more than 128 bits: there nothing is said of the mean price.  */
+EXPORT void lake_quotients(int64_t count, const int64_t *seconds, int64_t unit, double *into, uint8_t *is_large)
+{
+    const __int128 square = (__int128)unit * unit;
+    const int prices[] = {OPEN, HIGH, LOW, CLOSE}, book[] = {BEST_BID, BEST_ASK, BEST_BID_QTY, BEST_ASK_QTY};
+    const int of_book[] = {BIDS, ASKS, BID_QTYS, ASK_QTYS};
+    for (int64_t row = 0; row < count; row++, seconds += FIELDS, into++) {
+        __int128 volume = sum(seconds + VOLUME), paid = sum(seconds + PAID);
+        for (int price = 0; price < 4; price++) {
+            into[(OPENS + price) * count] = nearest(seconds[prices[price]], unit);
+            into[of_book[price] * count] = nearest(seconds[book[price]], unit);
+        }
+        into[SPREADS * count] = nearest((__int128)seconds[BEST_ASK] - seconds[BEST_BID], unit);
+        into[VOLUMES * count] = nearest(volume, unit);
+        into[QUOTE_VOLUMES * count] = nearest(paid, square);
+        into[BUY_VOLUMES * count] = nearest(sum(seconds + BUY_VOLUME), unit);
+        into[BUY_QUOTE_VOLUMES * count] = nearest(sum(seconds + BUY_PAID), square);
+        is_large[row] = volume >> 66 != 0;
+        into[VWAPS * count] = volume && !is_large[row] ? nearest(paid, volume * unit) : 0;
+        into[MEAN_SPREADS * count] =
+            seconds[LIVE_NS] ? nearest(sum(seconds + WEIGHTED), (__int128)seconds[LIVE_NS] * unit) : 0;
+    }
+}

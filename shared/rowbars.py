@@ -24,8 +24,8 @@ AT: Final[Numbers[int]] = Numbers._make(range(len(kernels.SECOND_FIELDS)))
 """Where each number of a row is."""
 _NO_BOOK: Final = [0] * 6
 _INT64: Final = (1 << 63) - 1
-_PRECISE: Final = 1 << 53
-"""Integers up to this are floats, and so a quotient of two is rounded once."""
+_FRACTIONS: Final = 15
+"""Numbers of a bar that may have a fraction."""
 
 
 class Due(NamedTuple):
@@ -52,7 +52,7 @@ def closed(library: ctypes.CDLL, due: Due, units: Units) -> tuple[list[Bar], lis
     rows[:, AT.owner] = np.repeat(np.arange(len(due.counts)), due.counts)
     known = np.array(before, np.int64)
     library.lake_close(len(rows), rows.ctypes.data, known.ctypes.data)
-    bars = made([series.symbol for series in due.series], rows, due.digits)
+    bars = made(library, [series.symbol for series in due.series], rows, due.digits)
     rows[:, AT.owner] = 0
     _keep(due, known[:, 0].tolist())
     return bars, odd
@@ -101,58 +101,32 @@ def _keep(due: Due, tops: list[int]) -> None:
         begin = end
 
 
-def made(symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
+def made(library: ctypes.CDLL, symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
     """The bars of closed rows, as `Second.bar` makes them."""
-    unit, square = 10**digits, 10 ** (2 * digits)
+    numbers, is_large = np.empty((_FRACTIONS, len(rows))), np.zeros(len(rows), np.uint8)
+    library.lake_quotients(len(rows), rows.ctypes.data, 10**digits, numbers.ctypes.data, is_large.ctypes.data)
     one: Numbers[Ints] = Numbers._make(np.ascontiguousarray(rows.T))
-    untraded, unquoted = np.flatnonzero(one.trades == 0).tolist(), np.flatnonzero(one.has_book == 0).tolist()
-    volume, bought = _wide(one.volume, one.volume_high), _wide(one.buy_volume, one.buy_volume_high)
-    paid, buy_paid = _wide(one.paid, one.paid_high), _wide(one.buy_paid, one.buy_paid_high)
-    id_sum = [number if number <= _INT64 else None for number in _wide(one.id_sum, one.id_sum_high)]
-    traded = _quotients(np.stack([one.open, one.high, one.low, one.close]), unit)
-    quoted = _quotients(np.stack([one.bid, one.ask, one.ask - one.bid, one.bid_qty, one.ask_qty]), unit)
-    live, weighted = one.live_ns.tolist(), _wide(one.weighted, one.weighted_high)
-    return list(
+    columns: list[list[Any]] = numbers.tolist()
+    integers = np.stack([one.trades, one.quotes, one.buys, one.first_id, one.last_id, one.id_sum])
+    trades, quotes, buys, *ids = integers.tolist()
+    is_complete: list[Any] = (one.is_complete > 0).tolist()
+    for absent, some in (
+        (one.trades == 0, (*columns[:4], *ids, is_complete)),
+        ((one.volume | one.volume_high) == 0, columns[6:7]),
+        (one.has_book == 0, columns[7:12]),
+        (one.live_ns == 0, columns[12:13]),
+        ((one.id_sum < 0) | (one.id_sum_high > 0), ids[2:]),
+    ):
+        for at in np.flatnonzero(absent).tolist():
+            for column in some:
+                column[at] = None
+    names = [symbols[owner] for owner in one.owner.tolist()]
+    bars = list(
         map(
-            Bar,
-            [symbols[owner] for owner in one.owner.tolist()],
-            (one.second * SECOND).tolist(),
-            *(_without(column, untraded) for column in traded),
-            [number / unit for number in volume],
-            [number / square for number in paid],
-            one.trades.tolist(),
-            [number / (whole * unit) if whole else None for number, whole in zip(paid, volume, strict=True)],
-            *(_without(column, unquoted) for column in quoted),
-            one.quotes.tolist(),
-            [number / (ns * unit) if ns else None for number, ns in zip(weighted, live, strict=True)],
-            [number / unit for number in bought],
-            [number / square for number in buy_paid],
-            one.buys.tolist(),
-            *(_without(column, untraded) for column in (one.first_id.tolist(), one.last_id.tolist(), id_sum)),
-            _without((one.is_complete > 0).tolist(), untraded),
-            (one.live_ns // 1_000_000).tolist(),
+            Bar, names, (one.second * SECOND).tolist(), *columns[:6], trades, *columns[6:12], quotes, *columns[12:],
+            buys, *ids, is_complete, (one.live_ns // 1_000_000).tolist(),
         )
-    )
-
-
-def _wide(low: Ints, high: Ints) -> list[int]:
-    """Sums, of 128 bits."""
-    lower: list[int] = low.view(np.uint64).tolist()
-    if not high.any():
-        return lower
-    return [more << 64 | number for more, number in zip(high.tolist(), lower, strict=True)]
-
-
-def _quotients(numbers: Ints, unit: int) -> list[list[float]]:
-    """Each as the float that is nearest to it; in columns."""
-    if numbers.max(initial=0) <= _PRECISE and numbers.min(initial=0) >= -_PRECISE:
-        quotients: list[list[float]] = (numbers / unit).tolist()
-        return quotients
-    return [[number / unit for number in column] for column in numbers.tolist()]
-
-
-def _without(values: list[Any], absent: list[int]) -> list[Any]:
-    """Nothing in these places."""
-    for at in absent:
-        values[at] = None
-    return values
+    )  # fmt: skip
+    for at in np.flatnonzero(is_large).tolist():
+        bars[at] = Row(digits, rows[at].tobytes()).second().bar(names[at], bars[at].window_start, Units())
+    return bars

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 from shared import archive, compiled, kernels, lineruns, paths
@@ -19,7 +17,6 @@ from shared.hourbars import HourBars
 from shared.lines import line, parse_line
 from shared.numbers import units
 from shared.rebuild import Rebuild
-from shared.rowbars import _quotients
 from tests.fixtures import odd_lines
 from tests.fixtures.known import known
 from tests.fixtures.odd_lines import SYMBOL
@@ -145,13 +142,6 @@ def test_which_numbers_and_words_are_plain(library: ctypes.CDLL, number: bytes, 
         return
     assert isinstance(run, Columns)
     assert as_bars_ask(run[0]) == as_bars_ask(parse_line(data))
-
-
-def test_quotients_are_the_nearest_floats_however_large_the_numbers() -> None:
-    chance = random.Random(7)
-    numbers = [chance.randrange(1 << bits) * sign for bits in range(45, 63) for sign in (1, -1) for _ in range(40)]
-    for some in (numbers, [number for number in numbers if abs(number) <= 1 << 53]):
-        assert _quotients(np.array([some]), 10**8) == [[number / 10**8 for number in some]]
 
 
 def test_few_lines_between_others_are_left_to_be_read_singly(library: ctypes.CDLL) -> None:
