@@ -13,17 +13,23 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from collections.abc import Iterable
-from typing import Any
+from itertools import repeat
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shared import kernels
 from shared.events import AggTrade, Bar, Columns, Event, Feed, Quote, Trade
 from shared.numbers import Units
 from shared.paths import SECOND
 from shared.seconds import Second
 from shared.series import Series
 
-STATE_VERSION = 2
+if TYPE_CHECKING:  # numpy costs more than an idle aggregator
+    from shared.tally import Tally
+
+STATE_VERSION = 3
 ENDS_QUOTES = ("disconnected", "suspended", "stale")
 """After one of these no quote stands until the next one comes."""
 COUNTERS = ("duplicates", "excluded", "late_trades", "late_quotes", "late_feed", "unreadable", "revisions")
@@ -47,6 +53,7 @@ class Bars:
         self._closed: int | None = None  # seconds before this one are closed
         self._stirred: set[str] = set()
         self._ends = False
+        self._tally: Tally | None = None  # open seconds of which nothing unusual came
         self.counters = dict.fromkeys(COUNTERS, 0)
 
     @property
@@ -76,6 +83,8 @@ class Bars:
 
     def _quote(self, quote: Quote) -> None:
         series = self._series.get(quote.symbol) or self._begin(quote.symbol)
+        if series.is_tallied:
+            self._untally(series)
         sec = quote.ts // SECOND
         second = series.open.get(sec)
         if second is None:
@@ -94,6 +103,8 @@ class Bars:
             self.counters["unreadable"] += 1
             return
         series = self._series.get(trade.symbol) or self._begin(trade.symbol)
+        if series.is_tallied:
+            self._untally(series)
         if not series.ids.add(one):
             self.counters["duplicates"] += 1
             return
@@ -116,6 +127,8 @@ class Bars:
             self.counters["unreadable"] += 1
             return
         series = self._series.get(trade.symbol) or self._begin(trade.symbol)
+        if series.is_tallied:
+            self._untally(series)
         if last < first or series.ids.overlaps(first, last):
             self.counters["duplicates"] += 1
             return
@@ -158,7 +171,45 @@ class Bars:
 
     def _columns(self, columns: Columns) -> None:
         """The same as taking its events one by one: whatever is not plain is taken so."""
-        from shared.barcolumns import grouped  # numpy: who makes bars of single events does without
+        tally = self._tallying(columns.digits)
+        look = tally.look(columns) if tally is not None else None
+        if tally is None or look is None:
+            self._grouped(columns)
+            return
+        found = [self._series.get(symbol) or self._begin(symbol) for symbol in columns.symbols]
+        since = list(map(tally.since, look.runs, found, repeat(self._closed)))
+        rest = tally.rest(look, since)
+        if rest is not None:
+            self._grouped(rest)
+        tally.take(look, since)
+        for run, series, begin in zip(look.runs, found, since, strict=True):
+            if run.highest >= begin:
+                series.is_tallied = True
+                if run.trades:
+                    series.ids.add_range(run.first_id, run.last_id)
+                    series.top = run.last_id
+
+    def _tallying(self, digits: int) -> Tally | None:
+        """Where the loops are compiled."""
+        if kernels.loops is None:
+            return None
+        if self._tally is None or self._tally.digits != digits:
+            from shared.tally import Tally  # numpy: who makes bars of single events does without
+
+            for series in self._series.values():
+                if series.is_tallied:
+                    self._untally(series)
+            self._tally = Tally(kernels.loops, digits)
+        return self._tally
+
+    def _untally(self, series: Series) -> None:
+        """What comes next of a symbol is not plain: its rows become seconds."""
+        if self._tally is not None:
+            series.open.update(self._tally.taken(series))
+
+    def _grouped(self, columns: Columns) -> None:
+        """Summed up by symbol and second without the loops; what is not plain, one by one."""
+        from shared.barcolumns import grouped
 
         grouping = grouped(columns)
         if grouping is None:
@@ -166,7 +217,7 @@ class Bars:
             return
         for groups, seconds in grouping.trades():
             symbol = groups[0].symbol
-            series = self._series.get(symbol) or self._begin(symbol)
+            series = self._seconds_of(symbol)
             is_late = self._closed is not None and groups[0].sec < self._closed
             if seconds is None or is_late or seconds[0].first_id <= series.top:
                 self.take(grouping.single_trades(groups))
@@ -180,10 +231,17 @@ class Bars:
             if self._closed is not None and group.sec < self._closed:
                 self.take(grouping.single_quotes(group))
                 continue
-            second = (self._series.get(group.symbol) or self._begin(group.symbol)).begun(group.sec)
+            second = self._seconds_of(group.symbol).begun(group.sec)
             if second.runs is None:
                 second.runs = grouping.runs()
             second.runs.add(grouping.digits, (grouping.block, group.begin, group.end), stretch)
+
+    def _seconds_of(self, symbol: str) -> Series:
+        """A symbol, none of whose open seconds is a row."""
+        series = self._series.get(symbol) or self._begin(symbol)
+        if series.is_tallied:
+            self._untally(series)
+        return series
 
     def _begin(self, symbol: str) -> Series:
         series = self._series[symbol] = Series(symbol, self._units, list(self._cuts))
@@ -201,7 +259,8 @@ class Bars:
         closed = (ts - self._lateness) // SECOND
         if self._ends:
             latest = max((sec for series in self._series.values() for sec in series.open), default=closed)
-            closed = max(closed, -(-ts // SECOND), latest + 1)
+            tallied = self._tally.latest() if self._tally is not None else None
+            closed = max(closed, -(-ts // SECOND), latest + 1, (tallied or 0) + 1)
             self._ends = False
         before = self._closed
         if before is not None and closed <= before:
@@ -219,11 +278,15 @@ class Bars:
         return closed * SECOND, bars
 
     def _close_until(self, closed: int, bars: list[Bar]) -> None:
-        due = sorted((sec, series.symbol) for series in self._series.values() for sec in series.open if sec < closed)
-        for sec, symbol in due:
-            bar = self._series[symbol].close(sec)
-            if bar is not None:
-                bars.append(bar)
+        self._close_singly(closed, bars)
+        if self._tally is not None:  # of a symbol rows are of later seconds than those that stand in its series
+            made, odd = self._tally.close(closed, self._series, self._units)
+            bars += made
+            for series in odd:
+                self._untally(series)
+            if odd:
+                self._close_singly(closed, bars)
+            self._tally.move(closed)
         self._closed = closed
         horizon = self._horizon()
         for series in self._series.values():
@@ -231,11 +294,19 @@ class Bars:
         while self._cuts and self._cuts[0] < horizon * SECOND:
             del self._cuts[0]
 
+    def _close_singly(self, closed: int, bars: list[Bar]) -> None:
+        due = sorted((sec, series.symbol) for series in self._series.values() for sec in series.open if sec < closed)
+        for sec, symbol in due:
+            bar = self._series[symbol].close(sec)
+            if bar is not None:
+                bars.append(bar)
+
     # --- state ---
 
     def state(self) -> bytes:
         """Everything, as msgpack; from it `from_state` goes on as if nothing had been."""
-        series = [self._series[symbol].state() for symbol in sorted(self._series)]
+        rows = self._tally.seconds() if self._tally is not None else {}
+        series = [self._series[symbol].state(rows.get(symbol, {})) for symbol in sorted(self._series)]
         stirred = sorted(self._stirred)
         return msgspec.msgpack.encode([STATE_VERSION, self._closed, self._ends, self._cuts, stirred, series])
 
@@ -244,7 +315,7 @@ class Bars:
         cls, data: bytes, lateness_ns: int = 2 * SECOND, revise_ns: int = 600 * SECOND, use_agg: bool = False
     ) -> Bars:
         version, closed, ends, cuts, stirred, series = msgspec.msgpack.decode(data)
-        if version not in (STATE_VERSION, 1):  # in the first one no quotes stood in columns; else they are the same
+        if version not in (1, 2, STATE_VERSION):  # no quotes in columns, then no rows; else they are the same
             raise ValueError(f"bars of state version {version}, this is version {STATE_VERSION}")
         bars = cls(lateness_ns, revise_ns, use_agg)
         bars._closed, bars._ends, bars._cuts, bars._stirred = closed, ends, cuts, set(stirred)
@@ -252,8 +323,7 @@ class Bars:
         return bars
 
 
-def _in_order(bar: Bar) -> tuple[int, str]:
-    return bar.window_start, bar.symbol
+_in_order = attrgetter("window_start", "symbol")
 
 
 def bars_hash(bars: Iterable[Bar]) -> str:

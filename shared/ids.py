@@ -66,6 +66,9 @@ class Ids:
         if last < first:
             return 0
         firsts, lasts = self._firsts, self._lasts
+        if lasts and first == lasts[-1] + 1:  # as nearly all are
+            lasts[-1] = last
+            return last - first + 1
         low = bisect_left(lasts, first - 1)  # the first interval that touches the range
         high = bisect_right(firsts, last + 1)  # the first one behind it
         if low == high:

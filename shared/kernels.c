@@ -725,24 +725,37 @@ EXPORT int64_t lake_parse(const struct forms *given, const uint8_t *data, int64_
 
 /* --- from columns to seconds ----------------------------------------------------------------------------------- */
 
-/* What a second comes to: a row of this many numbers, all 0 where nothing was. Sums of products take two. */
+/* What a second comes to: a row of this many numbers, all 0 but for the first two where nothing was. Sums take two, of
+   which the second is the higher half. What is behind the sums is known when the second is closed.  */
 enum {
-    TRADES, BUYS, FIRST_ID, LAST_ID, OPEN, CLOSE, HIGH, LOW, VOLUME, BUY_VOLUME, PAID, PAID_HIGH, BUY_PAID,
-    BUY_PAID_HIGH, ID_SUM, QUOTES, FIRST_TS, LAST_TS, WEIGHTED, UPDATE, BEST_BID, BEST_BID_QTY, BEST_ASK,
-    BEST_ASK_QTY, FIELDS
+    SECOND, OWNER, TRADES, BUYS, FIRST_ID, LAST_ID, OPEN, CLOSE, HIGH, LOW, VOLUME, BUY_VOLUME = VOLUME + 2,
+    PAID = BUY_VOLUME + 2, BUY_PAID = PAID + 2, ID_SUM = BUY_PAID + 2, QUOTES = ID_SUM + 2, FIRST_TS, FIRST_UPDATE,
+    LAST_TS, UPDATE, BEST_BID, BEST_BID_QTY, BEST_ASK, BEST_ASK_QTY, WEIGHTED, LIVE_NS = WEIGHTED + 2, IS_COMPLETE,
+    HAS_BOOK, FIELDS
 };
 
 static const int64_t NANOSECONDS = 1000000000;
 
-static inline void add_product(int64_t *sum, int64_t one, int64_t other)
+static inline void add(int64_t *sum, __int128 more)
 {
     unsigned __int128 all = (unsigned __int128)(uint64_t)sum[1] << 64 | (uint64_t)sum[0];
-    all += (unsigned __int128)(uint64_t)one * (uint64_t)other;
+    all += (unsigned __int128)more;
     sum[0] = (int64_t)(uint64_t)all;
     sum[1] = (int64_t)(uint64_t)(all >> 64);
 }
 
-static inline int add_trade(int64_t *second, int is_buy, int64_t id, int64_t price, int64_t qty)
+/* Whether a second may hold it: of products as large as that 2**32 fit a sum, of everything else more. */
+static inline int is_trade(int64_t ts, int64_t id, int64_t price, int64_t qty)
+{
+    return (ts | id | price | qty) >= 0 && !((__int128)price * qty >> 96);
+}
+
+static inline int is_quote(int64_t ts, int64_t id, int64_t bid, int64_t bid_qty, int64_t ask, int64_t ask_qty)
+{
+    return (ts | id | bid | bid_qty | ask | ask_qty) >= 0;
+}
+
+static inline void add_trade(int64_t *second, int is_buy, int64_t id, int64_t price, int64_t qty)
 {
     if (!second[TRADES]++) {
         second[FIRST_ID] = id;
@@ -754,31 +767,31 @@ static inline int add_trade(int64_t *second, int is_buy, int64_t id, int64_t pri
         second[HIGH] = price;
     if (price < second[LOW])
         second[LOW] = price;
-    add_product(second + PAID, price, qty);
+    add(second + VOLUME, qty);
+    add(second + PAID, (__int128)price * qty);
+    add(second + ID_SUM, id);
     if (is_buy) {
         second[BUYS]++;
-        second[BUY_VOLUME] += qty;  /* at most the volume */
-        add_product(second + BUY_PAID, price, qty);
+        add(second + BUY_VOLUME, qty);
+        add(second + BUY_PAID, (__int128)price * qty);
     }
-    return !__builtin_add_overflow(second[VOLUME], qty, second + VOLUME)
-           && !__builtin_add_overflow(second[ID_SUM], id, second + ID_SUM);
 }
 
-static inline int add_quote(int64_t *second, int64_t ts, int64_t id, int64_t bid, int64_t bid_qty, int64_t ask,
-                            int64_t ask_qty)
+static inline void add_quote(int64_t *second, int64_t ts, int64_t id, int64_t bid, int64_t bid_qty, int64_t ask,
+                             int64_t ask_qty)
 {
-    int64_t weighted = 0;
-    if (!second[QUOTES]++)
+    if (second[QUOTES]++) {
+        add(second + WEIGHTED, (__int128)(second[BEST_ASK] - second[BEST_BID]) * (ts - second[LAST_TS]));
+    } else {
         second[FIRST_TS] = ts;
-    else if (__builtin_mul_overflow(second[BEST_ASK] - second[BEST_BID], ts - second[LAST_TS], &weighted))
-        return 0;
+        second[FIRST_UPDATE] = id;
+    }
     second[LAST_TS] = ts;
     second[UPDATE] = id;
     second[BEST_BID] = bid;
     second[BEST_BID_QTY] = bid_qty;
     second[BEST_ASK] = ask;
     second[BEST_ASK_QTY] = ask_qty;
-    return !__builtin_add_overflow(second[WEIGHTED], weighted, second + WEIGHTED);
 }
 
 /* Where trades and quotes, each by themselves, have come to. */
@@ -787,8 +800,7 @@ struct reached {
 };
 
 /* Rows of one symbol into the `most` seconds from `begin` on (nanoseconds). How many rows were taken: all of them where
-   trades and quotes are in the order of ids and of time, within these seconds, and no sum is too large. Numbers are not
-   below zero.  */
+   trades and quotes are in the order of ids and of time, within these seconds, and no number is too large.  */
 EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *const *columns, int64_t begin,
                             int64_t most, int64_t *seconds, struct reached *reached)
 {
@@ -798,24 +810,251 @@ EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *
     int64_t quotes = 0, row = 0;
     for (; row < count; row++) {
         int64_t ts = all_ts[row], id = ids[row];
-        int is_quote = kinds[row] == QUOTE;
-        if (ts < begin || ts - begin >= most * NANOSECONDS || id <= (is_quote ? quote : trade))
+        int of_quote = kinds[row] == QUOTE;
+        if (ts < begin || ts - begin >= most * NANOSECONDS || id <= (of_quote ? quote : trade))
             break;
         int64_t number = (ts - begin) / NANOSECONDS, *second = seconds + number * FIELDS;
-        if (is_quote) {
-            if (ts < quoted || !add_quote(second, ts, id, price[row], qty[row], ask[quotes], ask_qty[quotes]))
+        if (of_quote) {
+            if (ts < quoted || !is_quote(ts, id, price[row], qty[row], ask[quotes], ask_qty[quotes]))
                 break;
+            add_quote(second, ts, id, price[row], qty[row], ask[quotes], ask_qty[quotes]);
             quotes++;
             quoted = ts;
             quote = id;
         } else {
             int64_t at = begin + number * NANOSECONDS;
-            if (at < traded || !add_trade(second, kinds[row] == BUY, id, price[row], qty[row]))
+            if (at < traded || !is_trade(ts, id, price[row], qty[row]))
                 break;
+            add_trade(second, kinds[row] == BUY, id, price[row], qty[row]);
             traded = at;
             trade = id;
         }
     }
     *reached = (struct reached){trade, traded, quote, quoted};
     return row;
+}
+
+/* What columns hold of one symbol, trades and quotes each by themselves. `is_odd`: ids of trades have a hole, seconds of
+   trades go back, times or ids of quotes do, or a number is none that a second may hold. `lowest` and `highest`: the
+   first and the last second, where nothing is odd.  */
+struct run {
+    int64_t is_odd, lowest, highest, trades, first_id, last_id, first_second, last_second;
+    int64_t quotes, first_update, update, first_ts, last_ts;
+};
+
+/* How many rows are of one of the `symbols`, up to the first that is not. */
+EXPORT int64_t lake_runs(int64_t count, const uint8_t *kinds, const uint16_t *symbol, const int64_t *const *columns,
+                         int64_t symbols, struct run *runs)
+{
+    const int64_t *all_ts = columns[TS], *ids = columns[IDS], *price = columns[PRICE], *qty = columns[QTY];
+    const int64_t *ask = columns[ASK], *ask_qty = columns[ASK_QTY];
+    int64_t quotes = 0, row = 0;
+    for (; row < count && symbol[row] < symbols; row++) {
+        struct run *run = runs + symbol[row];
+        int64_t ts = all_ts[row], id = ids[row];
+        if (kinds[row] == QUOTE) {
+            if (!run->quotes++) {
+                run->first_update = id;
+                run->first_ts = ts;
+            } else if (ts < run->last_ts || id <= run->update) {
+                run->is_odd = 1;
+            }
+            if (!is_quote(ts, id, price[row], qty[row], ask[quotes], ask_qty[quotes]))
+                run->is_odd = 1;
+            quotes++;
+            run->update = id;
+            run->last_ts = ts;
+        } else {
+            int64_t second = ts / NANOSECONDS;
+            if (!run->trades++) {
+                run->first_id = id;
+                run->first_second = second;
+            } else if (id - run->last_id != 1 || second < run->last_second) {
+                run->is_odd = 1;
+            }
+            if (!is_trade(ts, id, price[row], qty[row]))
+                run->is_odd = 1;
+            run->last_id = id;
+            run->last_second = second;
+        }
+    }
+    for (struct run *run = runs; run < runs + symbols; run++) {
+        int64_t first = run->first_ts / NANOSECONDS, last = run->last_ts / NANOSECONDS;
+        run->lowest = run->trades && (!run->quotes || run->first_second < first) ? run->first_second : first;
+        run->highest = run->trades && (!run->quotes || run->last_second > last) ? run->last_second : last;
+    }
+    return row;
+}
+
+/* Where the open seconds of all symbols are: each symbol has `window` slots, a power of two, and a second of it the one
+   of its last bits; there is the place of its row, or -1. The last of the `spare` places are used first.  */
+struct board {
+    int64_t window, spare;
+    int32_t *slots, *places;
+    int64_t *rows;
+};
+
+/* Columns of which `lake_runs` has seen all rows. Of each symbol: the second from which on its rows are taken, and its
+   number on the board. How many rows were looked at: all of them if there was room.  */
+EXPORT int64_t lake_tally(int64_t count, const uint8_t *kinds, const uint16_t *symbol, const int64_t *const *columns,
+                          const int64_t *since, const int64_t *numbers, struct board *board)
+{
+    const int64_t *all_ts = columns[TS], *ids = columns[IDS], *price = columns[PRICE], *qty = columns[QTY];
+    const int64_t *ask = columns[ASK], *ask_qty = columns[ASK_QTY];
+    int64_t quotes = 0, row = 0;
+    for (; row < count; row++) {
+        int64_t ts = all_ts[row], number = ts / NANOSECONDS, owner = numbers[symbol[row]];
+        int of_quote = kinds[row] == QUOTE;
+        if (number >= since[symbol[row]]) {
+            int32_t *slot = board->slots + owner * board->window + (number & (board->window - 1));
+            if (*slot < 0) {
+                if (!board->spare)
+                    break;
+                *slot = board->places[--board->spare];
+                memset(board->rows + *slot * (int64_t)FIELDS, 0, FIELDS * sizeof(int64_t));
+                board->rows[*slot * (int64_t)FIELDS + SECOND] = number;
+                board->rows[*slot * (int64_t)FIELDS + OWNER] = owner;
+            }
+            int64_t *second = board->rows + *slot * (int64_t)FIELDS;
+            if (of_quote)
+                add_quote(second, ts, ids[row], price[row], qty[row], ask[quotes], ask_qty[quotes]);
+            else
+                add_trade(second, kinds[row] == BUY, ids[row], price[row], qty[row]);
+        }
+        quotes += of_quote;
+    }
+    return row;
+}
+
+/* The quotes of open seconds, out of columns that were tallied: into a block of `into` for each place of which `begins`
+   is not below 0 and says where it begins; columns of it stand behind each other, each as long as the second has
+   quotes. `counts`: how many there are by now. How many rows were looked at: all of them if no second had more.  */
+EXPORT int64_t lake_quotes(int64_t count, const uint8_t *kinds, const uint16_t *symbol, const int64_t *const *columns,
+                           const int64_t *numbers, const struct board *board, const int64_t *begins, int64_t *counts,
+                           int64_t *into)
+{
+    const int64_t *all_ts = columns[TS], *const fields[] = {columns[TS], columns[IDS], columns[PRICE], columns[QTY]};
+    int64_t quotes = 0, row = 0;
+    for (; row < count; row++) {
+        int64_t number = all_ts[row] / NANOSECONDS, owner = numbers[symbol[row]];
+        if (kinds[row] != QUOTE)
+            continue;
+        int32_t place = board->slots[owner * board->window + (number & (board->window - 1))];
+        if (place >= 0 && begins[place] >= 0 && board->rows[place * (int64_t)FIELDS + SECOND] == number) {
+            int64_t most = board->rows[place * (int64_t)FIELDS + QUOTES], *at = into + begins[place] + counts[place];
+            if (counts[place]++ >= most)
+                break;
+            for (int field = 0; field < 4; field++, at += most)
+                *at = fields[field][row];
+            at[0] = columns[ASK][quotes];
+            at[most] = columns[ASK_QTY][quotes];
+        }
+        quotes++;
+    }
+    return row;
+}
+
+/* What is known of a symbol before a second: the highest trade id, and the quote that stands if one does. */
+struct before {
+    int64_t top, has_book, ts, update, bid, bid_qty, ask, ask_qty;
+};
+
+/* Closes seconds, those of each symbol in the order of time. OWNER says which of `before` is the symbol's; that goes on
+   to what is known behind its last second.  */
+EXPORT void lake_close(int64_t count, int64_t *seconds, struct before *before)
+{
+    for (int64_t *second = seconds, *end = seconds + count * FIELDS; second < end; second += FIELDS) {
+        struct before *known = before + second[OWNER];
+        int64_t begin = second[SECOND] * NANOSECONDS, until = begin + NANOSECONDS;
+        if (second[TRADES]) {
+            second[IS_COMPLETE] = known->top >= 0 && second[LAST_ID] - known->top == second[TRADES];
+            known->top = second[LAST_ID];
+        }
+        if (second[QUOTES]) {
+            add(second + WEIGHTED, (__int128)(second[BEST_ASK] - second[BEST_BID]) * (until - second[LAST_TS]));
+            until = second[FIRST_TS];
+        }
+        second[LIVE_NS] = second[QUOTES] ? begin + NANOSECONDS - until : 0;
+        if (known->has_book) {
+            add(second + WEIGHTED, (__int128)(known->ask - known->bid) * (until - begin));
+            second[LIVE_NS] = NANOSECONDS;
+        }
+        if (second[QUOTES]) {
+            *known = (struct before){known->top, 1, second[LAST_TS], second[UPDATE], second[BEST_BID],
+                                     second[BEST_BID_QTY], second[BEST_ASK], second[BEST_ASK_QTY]};
+        } else if (known->has_book) {
+            second[LAST_TS] = known->ts;
+            second[UPDATE] = known->update;
+            second[BEST_BID] = known->bid;
+            second[BEST_BID_QTY] = known->bid_qty;
+            second[BEST_ASK] = known->ask;
+            second[BEST_ASK_QTY] = known->ask_qty;
+        }
+        second[HAS_BOOK] = known->has_book;
+    }
+}
+
+static inline __int128 sum(const int64_t *halves)
+{
+    return (__int128)((unsigned __int128)(uint64_t)halves[1] << 64 | (uint64_t)halves[0]);
+}
+
+/* The double that is nearest to a quotient, of two that are equally near the even one. `by` is below 2**126.  */
+static double nearest(__int128 number, __int128 by)
+{
+    unsigned __int128 left = number < 0 ? -(unsigned __int128)number : (unsigned __int128)number, divisor = by;
+    if (!(left >> 53) && !(divisor >> 53))
+        return (double)(int64_t)number / (double)(int64_t)by;
+    if (!left)
+        return 0;
+    unsigned __int128 quotient = left / divisor;
+    int64_t exponent = 1023;
+    for (left %= divisor; !(quotient >> 54); left %= divisor) {  /* at least two bits more than a double has */
+        int bits = divisor >> 96 ? 1 : 32;
+        left <<= bits;
+        quotient = quotient << bits | left / divisor;
+        exponent -= bits;
+    }
+    int is_more = left != 0;
+    while (quotient >> 63) {
+        int bits = quotient >> 79 ? 16 : 1;
+        is_more |= (quotient & ((1u << bits) - 1)) != 0;
+        quotient >>= bits;
+        exponent += bits;
+    }
+    uint64_t power = (uint64_t)exponent << 52;
+    double scale, rounded = (double)(int64_t)((uint64_t)quotient | (uint64_t)is_more);
+    memcpy(&scale, &power, sizeof scale);
+    return number < 0 ? -rounded * scale : rounded * scale;
+}
+
+/* What a bar says in numbers with a fraction, in its order; a column each. */
+enum {
+    OPENS, HIGHS, LOWS, CLOSES, VOLUMES, QUOTE_VOLUMES, VWAPS, BIDS, ASKS, SPREADS, BID_QTYS, ASK_QTYS, MEAN_SPREADS,
+    BUY_VOLUMES, BUY_QUOTE_VOLUMES
+};
+
+/* Closed seconds, in units of which `unit` are one; where nothing is divided by nothing, 0. `is_large` is set where it
+   takes more than 128 bits: there nothing is said of the mean price.  */
+EXPORT void lake_quotients(int64_t count, const int64_t *seconds, int64_t unit, double *into, uint8_t *is_large)
+{
+    const __int128 square = (__int128)unit * unit;
+    const int prices[] = {OPEN, HIGH, LOW, CLOSE}, book[] = {BEST_BID, BEST_ASK, BEST_BID_QTY, BEST_ASK_QTY};
+    const int of_book[] = {BIDS, ASKS, BID_QTYS, ASK_QTYS};
+    for (int64_t row = 0; row < count; row++, seconds += FIELDS, into++) {
+        __int128 volume = sum(seconds + VOLUME), paid = sum(seconds + PAID);
+        for (int price = 0; price < 4; price++) {
+            into[(OPENS + price) * count] = nearest(seconds[prices[price]], unit);
+            into[of_book[price] * count] = nearest(seconds[book[price]], unit);
+        }
+        into[SPREADS * count] = nearest((__int128)seconds[BEST_ASK] - seconds[BEST_BID], unit);
+        into[VOLUMES * count] = nearest(volume, unit);
+        into[QUOTE_VOLUMES * count] = nearest(paid, square);
+        into[BUY_VOLUMES * count] = nearest(sum(seconds + BUY_VOLUME), unit);
+        into[BUY_QUOTE_VOLUMES * count] = nearest(sum(seconds + BUY_PAID), square);
+        is_large[row] = volume >> 66 != 0;
+        into[VWAPS * count] = volume && !is_large[row] ? nearest(paid, volume * unit) : 0;
+        into[MEAN_SPREADS * count] =
+            seconds[LIVE_NS] ? nearest(sum(seconds + WEIGHTED), (__int128)seconds[LIVE_NS] * unit) : 0;
+    }
 }

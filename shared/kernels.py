@@ -40,6 +40,11 @@ _CALLS: Final = {
     "lake_lines": (_Int, (_Pointer, _Int, _Pointer, _Pointer)),
     "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
     "lake_seconds": (_Int, (_Int, _Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer)),
+    "lake_runs": (_Int, (_Int, _Pointer, _Pointer, _Pointer, _Int, _Pointer)),
+    "lake_tally": (_Int, (_Int, *[_Pointer] * 6)),
+    "lake_quotes": (_Int, (_Int, *[_Pointer] * 8)),
+    "lake_quotients": (None, (_Int, _Pointer, _Int, _Pointer, _Pointer)),
+    "lake_close": (None, (_Int, _Pointer, _Pointer)),
 }
 
 
@@ -202,11 +207,23 @@ class Found(ctypes.Structure):
 
 
 SECOND_FIELDS: Final = (
-    "trades", "buys", "first_id", "last_id", "open", "close", "high", "low", "volume", "buy_volume", "paid",
-    "paid_high", "buy_paid", "buy_paid_high", "id_sum", "quotes", "first_ts", "last_ts", "weighted", "update",
-    "bid", "bid_qty", "ask", "ask_qty",
+    "second", "owner", "trades", "buys", "first_id", "last_id", "open", "close", "high", "low", "volume", "volume_high",
+    "buy_volume", "buy_volume_high", "paid", "paid_high", "buy_paid", "buy_paid_high", "id_sum", "id_sum_high",
+    "quotes", "first_ts", "first_update", "last_ts", "update", "bid", "bid_qty", "ask", "ask_qty", "weighted",
+    "weighted_high", "live_ns", "is_complete", "has_book",
 )  # fmt: skip
-"""The numbers of each second that `lake_seconds` makes, int64; sums of products go on in the next one."""
+"""The numbers of a second, int64; sums go on in the next one."""
+RUN_FIELDS: Final = (
+    "is_odd", "lowest", "highest", "trades", "first_id", "last_id", "first_second", "last_second", "quotes",
+    "first_update", "update", "first_ts", "last_ts",
+)  # fmt: skip
+"""The numbers of a symbol's run that `lake_runs` makes, int64."""
+
+
+class Board(ctypes.Structure):
+    """Where `lake_tally` keeps open seconds. See `kernels.c`."""
+
+    _fields_ = (("window", _Int), ("spare", _Int), ("slots", _Pointer), ("places", _Pointer), ("rows", _Pointer))
 
 
 def pointers(addresses: Sequence[int]) -> Any:

@@ -146,7 +146,7 @@ class QuoteRuns:
         for digits, block, begin, end in self._parts:
             parts.setdefault(digits, []).append(block[:, begin:end])
         stored = [
-            [digits, (blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)).tobytes()]
+            [digits, np.ascontiguousarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)).data]
             for digits, blocks in parts.items()
         ]
         weighted = self._weighted.to_bytes(16, "little", signed=True)

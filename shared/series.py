@@ -7,13 +7,14 @@ or overtaken) is merged into those, and `revise` gives the bars whose values cha
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shared.events import Bar, Quote
 from shared.ids import Ids
 from shared.numbers import Units
 from shared.paths import SECOND
+from shared.rows import Row
 from shared.seconds import NO_ID, Second, Standing, is_beyond, is_readable, within
 
 MOST_HOLES = 4096
@@ -30,15 +31,16 @@ class Series:
         self.top = NO_ID
         """Highest id held, open seconds included."""
         self.open: dict[int, Second] = {}
-        self.standing: Standing | None = None
-        """The newest quote of all closed seconds; a cut behind it may have ended it."""
+        self.is_tallied = False
+        """Open seconds may be rows, and not here."""
+        self._newest: Standing | Row | None = None
         self.cuts = cuts
         """When quotes ceased to stand, in order, as far back as seconds may be revised."""
         self._closed_top = NO_ID
         # Closed seconds, in order: three lists of one length.
         self._secs: list[int] = []
         self._tops: list[int] = []
-        self._packs: list[bytes | Callable[[int], Second]] = []
+        self._packs: list[bytes | Row] = []
         # What the seconds before them leave behind.
         self._base_top = NO_ID
         self._base_standing: Standing | None = None
@@ -52,6 +54,15 @@ class Series:
         if found is None:
             found = self.open[sec] = Second()
         return found
+
+    @property
+    def standing(self) -> Standing | None:
+        """The newest quote of all closed seconds; a cut behind it may have ended it."""
+        return self._newest.standing() if isinstance(self._newest, Row) else self._newest
+
+    @standing.setter
+    def standing(self, quote: Standing | None) -> None:
+        self._newest = quote
 
     # --- closing ---
 
@@ -79,33 +90,40 @@ class Series:
     @property
     def is_settled(self) -> bool:
         """No second is open, none holds more than is closed."""
-        return not self.open and self.top == self._closed_top
+        return not self.open and not self.is_tallied and self.top == self._closed_top
+
+    @property
+    def closed_top(self) -> int:
+        """Highest id held of closed seconds."""
+        return self._closed_top
 
     def _opened(self, at: int) -> Second:
         """A closed second."""
         pack = self._packs[at]
-        return Second.unpack(pack) if isinstance(pack, bytes) else pack(self._secs[at])
+        return Second.unpack(pack) if isinstance(pack, bytes) else pack.second()
 
-    def standing_at(self, start: int) -> Standing | None:
+    def newest_at(self, start: int) -> Standing | Row | None:
         """The quote that stands where the second that begins there begins."""
-        return self._surviving(self.standing, start)
+        return self._surviving(self.standing, start) if self.cuts else self._newest
 
     def extend(
         self,
-        secs: list[int],
-        tops: list[int],
-        seconds: Callable[[int], Second],
+        secs: Sequence[int],
+        tops: Sequence[int],
+        rows: Sequence[Row],
         incomplete: Iterable[int],
-        standing: Standing | None,
+        top: int,
+        newest: Row | None,
     ) -> None:
-        """Closed seconds that were never open, all behind those there are; `ids` holds theirs already, `seconds` says
-        what is known of one."""
+        """Closed seconds that were never open here, all behind those there are; `ids` holds theirs already. `top`: the
+        highest id of all, `newest`: at whose end the quote stands that stands now."""
         self._secs += secs
         self._tops += tops
-        self._packs += [seconds] * len(secs)
+        self._packs += rows
         self._incomplete.update(incomplete)
-        self.top = self._closed_top = max(self._closed_top, *tops, NO_ID)
-        self.standing = standing
+        self._closed_top = top
+        self.top = max(self.top, top)
+        self._newest = newest
 
     def _is_complete(self, second: Second, before: int) -> bool:
         """`before` is the highest id held of all earlier seconds. Ids that interleave across a second's edge may put it
@@ -194,6 +212,9 @@ class Series:
 
     def evict(self, closed: int, horizon: int) -> None:
         """Forgets the seconds before `horizon`, and the cuts, once applied to what is left. `revise` comes first."""
+        self.ids.forget_oldest(MOST_HOLES)
+        if not self.cuts and not (self._secs and self._secs[0] < horizon):
+            return
         if within(self.cuts, 0, horizon * SECOND):
             self.standing = self._surviving(self.standing, closed * SECOND)
         old = bisect_left(self._secs, horizon)
@@ -204,18 +225,15 @@ class Series:
             self._incomplete = {sec for sec in self._incomplete if sec >= horizon}
         self._base_standing = self._surviving(self._base_standing, horizon * SECOND)
         del self.cuts[: bisect_left(self.cuts, horizon * SECOND)]
-        self.ids.forget_oldest(MOST_HOLES)
 
     # --- state ---
 
-    def state(self) -> list[Any]:
+    def state(self, tallied: Mapping[int, Second]) -> list[Any]:
+        """`tallied`: the seconds that are open as rows."""
         return [
-            self.symbol, self.ids.intervals, self.top, [[sec, second.pack()] for sec, second in self.open.items()],
-            self.standing, self.cuts, self._closed_top, self._secs, self._tops,
-            [
-                pack if isinstance(pack, bytes) else pack(sec).pack()
-                for sec, pack in zip(self._secs, self._packs, strict=True)
-            ],
+            self.symbol, self.ids.intervals, self.top,
+            [[sec, second.pack()] for sec, second in (*self.open.items(), *tallied.items())],
+            self.standing, self.cuts, self._closed_top, self._secs, self._tops, self._packs,
             self._base_top, self._base_standing, sorted(self._incomplete),
             [[sec, second.pack()] for sec, second in self._touched.items()], sorted(self._changed),
         ]  # fmt: skip
@@ -225,8 +243,9 @@ class Series:
         series = cls(state[0], units, state[5])
         series.ids, series.top = Ids.from_intervals(state[1]), state[2]
         series.open = {sec: Second.unpack(pack) for sec, pack in state[3]}
-        series.standing = tuple(state[4]) if state[4] else None
-        series._closed_top, series._secs, series._tops, series._packs = state[6:10]
+        series._newest = tuple(state[4]) if state[4] else None
+        series._closed_top, series._secs, series._tops, packs = state[6:10]
+        series._packs = [pack if isinstance(pack, bytes) else Row(*pack) for pack in packs]
         series._base_top, series._base_standing = state[10], tuple(state[11]) if state[11] else None
         series._incomplete = set(state[12])
         series._touched = {sec: Second.unpack(pack) for sec, pack in state[13]}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared.bars import Bars
 from shared.events import Feed, Quote, Trade, plain
 from tests.columns import columns_of
+from tests.fixtures.loops import loops as loops
 
 S = 1_000_000_000
 START = 1_700_000_000

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
+
 import msgspec
 import pytest
 
@@ -10,6 +13,7 @@ from shared.bars import Bars
 from shared.events import Bar, Columns, Feed, Quote, Trade, plain
 from shared.quoteruns import QuoteRuns, single_quotes
 from tests.columns import columns_of
+from tests.fixtures.loops import loops as loops
 
 S = 1_000_000_000
 T = 1_700_000_000 * S
@@ -203,16 +207,42 @@ def test_a_closed_second_holds_no_columns() -> None:
     assert len(bars.state()) < 500
 
 
-def test_a_state_from_before_there_were_columns_is_read() -> None:
+STORED = (
+    b"c-ouBbS^dcqtKxV6DH1I?C9t?X%ZvjBxV+tiIYI$az`0C?=Xln9^qhMNLjvl+XLPs0t`T~!0ZddO}ATD1>Uu?GaO-rAeJMX3=A(iS(J}=F(9*X"
+    b"Fd11`CNLZT>SQ>;aA+FG#7P`S5*YF<?O5kd7iTa~^#alC3=qHxr5R4mvPPjFeq}|b*`eZ`F!@8TxsmBf=f$VbWwo=+V_=^KW_qa_FmRr;o^^`h"
+    b"9P8JI3?LTgIquho7=ZrtD+*>n0*665=KS+xY++zsZD^op00pZI;Y=i9^HoN0;R(zWL4nCIk$K{gRlwk60tM#@zx3RL(vaYE$bG@Msdvk2#XH>m"
+    b"@Ze-b3M^(~f|Gdy6WLA#ne<?;&v$iB=5zY%IT#Kx96s>>0L0l7CIA48d#5@"
+)
+"""What version 2 stored of a closed second and an open one."""
+
+
+def test_a_state_that_an_older_version_stored_is_read() -> None:
     bars = Bars()
-    bars.take([trade(0.1, 1), quote(0.2, 2)])
+    bars.take([trade(0.1, 1), quote(0.2, 2), trade(0.3, 3), quote(0.4, 5)])
+    bars.advance(T + 20 * S)
+    bars.take([trade(30.1, 4), quote(30.2, 7), quote(30.4, 9, ask=10**9 + 9)])
+    stored = Bars.from_state(zlib.decompress(base64.b85decode(STORED)))
+    for both in (bars, stored):
+        both.take([trade(0.2, 2)])
+    given = closed(stored)
+    assert given == closed(bars)
+    assert [(bar.revision, bar.trade_count, bar.quote_count) for bar in given] == [(1, 3, 2), (0, 1, 2)]
+
+
+def test_a_state_from_before_there_were_columns_or_rows_is_read() -> None:
+    bars = Bars()
+    bars.take([trade(0.1, 1), quote(0.2, 2), trade(30.1, 2), quote(30.2, 3)])
+    bars.advance(T + 20 * S)
     version, *head, series = msgspec.msgpack.decode(bars.state())
+    assert version == 3
+    expected = bars.state(), closed(bars)
+    second = Bars.from_state(msgspec.msgpack.encode([2, *head, series]))
+    assert (second.state(), closed(second)) == expected
     for sec_and_pack in series[0][3]:
         sec_and_pack[1] = msgspec.msgpack.encode(msgspec.msgpack.decode(sec_and_pack[1])[:-1])
-    again = Bars.from_state(msgspec.msgpack.encode([1, *head, series]))
-    assert version == 2
-    assert again.state() == bars.state()
-    assert closed(again) == closed(bars)
+    series[0][9] = [msgspec.msgpack.encode(msgspec.msgpack.decode(pack)[:-1]) for pack in series[0][9]]
+    first = Bars.from_state(msgspec.msgpack.encode([1, *head, series]))
+    assert closed(first) == expected[1]
 
 
 def test_sums_beyond_64_bits_are_exact() -> None:
