@@ -70,6 +70,7 @@ class Aggregator:
         self.counters = self._bars.counters
 
     def open(self) -> int:
+        import shared.tally  # noqa: F401 - numpy: a tenth of a second, which the first busy moment has not
 
         stored = self._checkpoint.load()
         if stored is not None:
