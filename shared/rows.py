@@ -22,6 +22,7 @@ _LAYOUT: Final = struct.Struct(f"<{len(kernels.SECOND_FIELDS)}q")
 SIZE: Final = _LAYOUT.size
 _BOOK: Final = struct.Struct("<6q")
 _BOOK_AT: Final = 8 * kernels.SECOND_FIELDS.index("last_ts")
+_HAS_BOOK_AT: Final = 8 * kernels.SECOND_FIELDS.index("has_book")
 _WORD: Final = (1 << 64) - 1
 _MOST: Final = (1 << 63) - 1
 T = TypeVar("T")
@@ -80,14 +81,15 @@ class Row(msgspec.Struct, array_like=True, gc=False):
         second = traded(one, self.digits)
         second.quote_count, second.live_ns, second.is_shown = one.quotes, one.live_ns, True
         second.weighted = wide(one.weighted, one.weighted_high) * 10 ** (DIGITS - self.digits)
-        if one.has_book:
-            second.standing = self.standing()
+        second.standing = self.standing()
         if one.trades:
             second.is_complete = bool(one.is_complete)
         return second
 
-    def standing(self) -> Standing:
-        """The quote at its end, where one stands."""
+    def standing(self) -> Standing | None:
+        """The quote at its end."""
+        if not any(self.numbers[_HAS_BOOK_AT:]):
+            return None
         ts, update, *numbers = _BOOK.unpack_from(self.numbers, _BOOK_AT)
         bid, bid_qty, ask, ask_qty = [plain(number, self.digits) for number in numbers]
         return ts, update, bid, bid_qty, ask, ask_qty

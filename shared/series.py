@@ -220,7 +220,8 @@ class Series:
         old = bisect_left(self._secs, horizon)
         if old:
             self._base_top = max(self._base_top, max(self._tops[:old]))
-            self._base_standing = self._opened(old - 1).standing
+            last = self._packs[old - 1]
+            self._base_standing = last.standing() if isinstance(last, Row) else Second.unpack(last).standing
             del self._secs[:old], self._tops[:old], self._packs[:old]
             self._incomplete = {sec for sec in self._incomplete if sec >= horizon}
         self._base_standing = self._surviving(self._base_standing, horizon * SECOND)

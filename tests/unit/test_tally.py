@@ -342,9 +342,10 @@ def test_a_closed_second_is_a_row_of_some_300_bytes() -> None:
 
 
 def number(chance: Random, most: int, unit: int) -> int:
-    """Small, large, or as near as can be to the middle between two floats."""
-    middle = (1 << 54) + 2 * chance.randrange(1 << 20) + 1
-    found = [0, 1, chance.randrange(1 << 10), chance.randrange(1 << 53), most, chance.randrange(most), middle * unit]
+    """Small, large, or what comes to the middle between two floats, or next to it."""
+    middle = (1 << 53) + 2 * chance.randrange(1 << 20) + 1
+    found = [0, 1, chance.randrange(1 << 10), chance.randrange(1 << 53), most, chance.randrange(most)]
+    found += [middle * unit, (middle << 16 | 1) * unit]
     return min(chance.choice(found) + chance.choice([-1, 0, 0, 1]) * (chance.random() < 0.3), most) % (most + 1)
 
 
@@ -363,6 +364,8 @@ def rows_of(chance: Random, count: int, digits: int) -> Ints:
             row[AT.trades], row[AT.buys] = chance.randrange(1, 9), chance.randrange(9)
             row[AT.first_id : AT.low + 1] = [number(chance, most, unit) for _ in range(AT.first_id, AT.low + 1)]
             put(row, AT.volume, number(chance, chance.choice([2**60, 2**66, 2**95]), unit))
+            if chance.random() < 0.05:
+                put(row, AT.volume, 2**64)
             put(row, AT.buy_volume, number(chance, 2**66, unit))
             put(row, AT.paid, number(chance, chance.choice([2**90, wide]), unit**2))
             put(row, AT.buy_paid, number(chance, wide, unit**2))
