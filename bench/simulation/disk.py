@@ -222,6 +222,9 @@ class SimAppender:
         with self._disk.call("sync", self._path):
             self._node.sync()
 
+    begin_sync = sync
+    is_syncing = False
+
     def close(self) -> None:
         return
 

@@ -44,6 +44,7 @@ LEVELS = [
     },
     {
         "archive",
+        "aside",
         "barfiles",
         "barstore",
         "begun",
