@@ -133,20 +133,17 @@ class Shell:
 
         def received(messages: Sequence[bytes]) -> None:
             self._reads.append(Read(link, messages, time.time_ns(), time.monotonic_ns()))
-            if self._gathering.came(len(messages), loop.time()):
-                self._take_soon(loop)
+            now = loop.time()
+            if not self._gathering.came(len(messages), now):
+                return
+            if self._gathering.at <= now:  # within the read itself: another turn of the loop costs as much as a record
+                self._guard(self._gathered)
+                return
+            if self._taking is not None:
+                self._taking.cancel()
+            self._taking = loop.call_at(self._gathering.at, self._guard, self._gathered)
 
         return received
-
-    def _take_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
-        is_later = self._gathering.at > loop.time()
-        self._taking = (
-            loop.call_at(self._gathering.at, self._guard, self._gathered)
-            if is_later
-            else loop.call_soon(self._guard, self._gathered)
-        )
 
     def _gathered(self) -> None:
         self._take()

@@ -29,7 +29,7 @@ def test_it_is_busy_until_the_call_has_returned_and_takes_no_second_one() -> Non
     slow = Slow()
     aside = Aside(slow)
     aside.begin()
-    assert slow.begun.wait(20) and aside.is_busy
+    assert (slow.begun.wait(20), aside.is_busy) == (True, True)
     aside.begin()
     slow.go.set()
     aside.wait()
