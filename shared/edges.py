@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from loguru import logger
 
 from shared.events import Batch
-from shared.journal import HEADER, Damaged, Reader, Writer, unpack
+from shared.journal import HEADER, Damaged, Reader, Writer, unpack_all
 from shared.wire import Inbox, Lane, Publisher
 
 IDLE_LOOK_NS = 100_000_000
@@ -64,19 +64,18 @@ class Inlet:
             try:
                 if len(data) < HEADER.size:
                     raise Damaged("shorter than a header")
-                _, _, first, count = HEADER.unpack_from(data)
-                if first + count - 1 <= self.position:
-                    continue
+                _, _, first, _ = HEADER.unpack_from(data)
                 if first > self.position + 1:
                     self.counters["holes"] += 1
                     self._waiting, self._behind = data, True
                     break
-                batch = unpack(data).after(self.position)
+                batches = unpack_all(data, self.position)
             except Damaged as why:
                 self._damage(str(why))
                 continue
-            self._accept(batch)
-            taken.append(batch)
+            for batch in batches:
+                self._accept(batch)
+            taken += batches
         return taken
 
     def _after_hole(self) -> list[Batch]:
@@ -85,15 +84,13 @@ class Inlet:
         if data is None:
             return []
         try:
-            batch = unpack(data)
+            batches = unpack_all(data, self.position)
         except Damaged as why:
             self._damage(str(why))
             return []
-        if batch.last <= self.position:
-            return []
-        batch = batch.after(self.position)
-        self._accept(batch)
-        return [batch]
+        for batch in batches:
+            self._accept(batch)
+        return batches
 
     def _accept(self, batch: Batch) -> None:
         missing = batch.first - self.position - 1

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from shared.aside import Aside
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -47,6 +49,15 @@ class Appender(Protocol):
         next. At a rate at which these come often, a page that is new to the machine costs more than what is written to
         it (on a virtual one five times as much), and all memory would soon be full of them.
         """
+
+    def begin_sync(self) -> None:
+        """Makes durable what was written so far while the caller goes on; one at a time, and `sync` and `close` wait
+        for it. What goes wrong with it is raised by whatever is called next, `write` too.
+        """
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether what `begin_sync` began is still under way. Raises OSError, what it ended with."""
 
     def close(self) -> None: ...
 
@@ -141,8 +152,11 @@ class _FileAppender:
         self._pulse = pulse
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_BINARY, 0o644)
         self.size = self._handed = self._forgotten = os.fstat(self._fd).st_size
+        self._aside: Aside | None = None
 
     def write(self, data: bytes | memoryview) -> None:
+        if self._aside is not None:
+            self._aside.check()
         try:
             _write_whole(self._fd, data)
         except OSError:
@@ -152,6 +166,8 @@ class _FileAppender:
         self.size += len(data)
 
     def sync(self) -> None:
+        if self._aside is not None:
+            self._aside.wait()
         _fsync(self._fd)
         self._pulse()
 
@@ -162,8 +178,21 @@ class _FileAppender:
         os.posix_fadvise(self._fd, self._forgotten, self.size - self._forgotten, os.POSIX_FADV_DONTNEED)
         self._forgotten, self._handed = self._handed, self.size
 
+    def begin_sync(self) -> None:
+        if self._aside is None:
+            self._aside = Aside(lambda: _fsync(self._fd))
+        self._aside.begin()
+
+    @property
+    def is_syncing(self) -> bool:
+        return self._aside is not None and self._aside.is_busy
+
     def close(self) -> None:
-        os.close(self._fd)
+        try:
+            if self._aside is not None:
+                self._aside.end()  # the number of a closed file may soon be another's
+        finally:
+            os.close(self._fd)
 
 
 def _write_whole(fd: int, data: bytes | memoryview) -> None:

@@ -26,8 +26,6 @@ HEADER = struct.Struct("<IIQI")
 MAX_RECORD = 4 << 20
 """Payload bytes; a longer record is refused by the writer and taken for damage by a reader."""
 SEGMENT_BYTES = 8 << 20
-FORGET_BYTES = 2 << 20
-"""Consumers nearly always have it from their lanes; one that is behind reads it from the disk."""
 UNSYNCED_NS = 2_000_000_000
 """Who writes what comes but once makes it durable far more often than this. Where the records behind damage go on for
 longer, no power cut has left it.
@@ -52,12 +50,25 @@ def pack(record: Batch | State, first: int, count: int) -> bytes:
 
 
 def unpack(data: bytes) -> Batch:
-    """A batch from a lane message. Raises Damaged."""
-    records = list(_scan(data))
-    if len(records) != 1 or records[0][3] != len(data):
-        raise Damaged("not one whole record")
-    first, count, payload, _ = records[0]
-    return _batch(first, count, payload)
+    """The batch of one record. Raises Damaged."""
+    batches = unpack_all(data)
+    if len(batches) != 1:
+        raise Damaged("not one record")
+    return batches[0]
+
+
+def unpack_all(data: bytes, position: int = 0) -> list[Batch]:
+    """What lies behind `position` in a lane message: a record, or several that follow one another. Raises Damaged."""
+    found, following, end = list[Batch](), 0, 0
+    for first, count, payload, end in _scan(data):  # noqa: B007 - where the last one ends
+        if following not in (0, first):
+            raise Damaged("records that do not follow one another")
+        following = first + count
+        if following > position + 1 or not count:
+            found.append(_batch(first, count, payload).after(position))
+    if end != len(data) or not end:
+        raise Damaged("not whole records")
+    return found
 
 
 def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
@@ -108,11 +119,8 @@ def _batch(first: int, count: int, payload: bytes) -> Batch:
 
 def segments(disk: Disk, folder: str) -> list[int]:
     """First sequence numbers of the segments in a folder, ascending."""
-    found = []
-    for name in disk.list(folder):
-        if name.startswith("j-") and name.endswith(".log") and name[2:-4].isdigit():
-            found.append(int(name[2:-4]))
-    return sorted(found)
+    numbers = (name[2:-4] for name in disk.list(folder) if name.startswith("j-") and name.endswith(".log"))
+    return sorted(int(number) for number in numbers if number.isdigit())
 
 
 def segment_path(folder: str, first: int) -> str:
@@ -195,14 +203,10 @@ class Writer:
                 self._disk.sync(segment_path(self._folder, first))
             self._sizes[first] = good
             tail = batches + tail
-        self.last = max(
-            [tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, self._furthest_consumer(), at_least]
-        )
-        return state, tail
-
-    def _furthest_consumer(self) -> int:
         # A damaged tail may have held numbers that a consumer has already taken: they must never be given out again.
-        return max((_position(self._disk, base) for base in self._consumers), default=0)
+        reached = [_position(self._disk, base) for base in self._consumers]
+        self.last = max([tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, at_least, *reached])
+        return state, tail
 
     def _cut(self, first: int, data: bytes, good: int) -> None:
         self.cut_bytes = len(data) - good
@@ -241,7 +245,7 @@ class Writer:
         assert batch.first == self.last + 1, "batches are appended in sequence"
         data = pack(batch, batch.first, len(batch.events) + 1)
         self._file.write(data)
-        self._file.forget(FORGET_BYTES)
+        self._file.forget(self._segment_bytes // 4)  # consumers nearly always have it from their lanes
         self._sizes[self._current] = self._file.size
         self.last = batch.last
         return data
@@ -250,6 +254,16 @@ class Writer:
         """Everything appended is durable when it returns."""
         if self._file is not None:
             self._file.sync()
+
+    def begin_sync(self) -> None:
+        """Everything appended so far is durable once `is_syncing` is over; more may be appended meanwhile."""
+        if self._file is not None:
+            self._file.begin_sync()
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether the disk is still at it. Raises the OSError that it ended with."""
+        return self._file is not None and self._file.is_syncing
 
     def trim(self) -> int:
         """Deletes the segments that every consumer has made durable; returns how many. Without a consumer all but the

@@ -225,6 +225,9 @@ class SimAppender:
     def forget(self, every: int) -> None:
         return
 
+    begin_sync = sync
+    is_syncing = False
+
     def close(self) -> None:
         return
 

@@ -21,7 +21,7 @@ from shared import checkpoint
 from shared.edges import Inlet, Outlet
 from shared.events import Batch
 from shared.files import Disk
-from shared.journal import HEADER, Writer, pack, segment_path, segments, unpack
+from shared.journal import Writer, pack, segment_path, segments, unpack_all
 from shared.runner import Loop
 from shared.wire import Lane
 
@@ -74,9 +74,7 @@ class TakesBehindHole(Inlet):
     def _from_lane(self) -> list[Batch]:
         taken: list[Batch] = []
         while self._inbox is not None and (data := self._inbox.recv()) is not None:
-            _, _, first, count = HEADER.unpack_from(data)
-            if first + count - 1 > self.position:
-                batch = unpack(data).after(self.position)
+            for batch in unpack_all(data, self.position):
                 self.position = batch.last
                 taken.append(batch)
         return taken

@@ -49,9 +49,6 @@ MS: Final = 1_000_000
 SECOND: Final = 1_000 * MS
 TURN_NS: Final = 100 * MS
 TICK_NS: Final = 100 * MS
-SYNC_NS: Final = 200 * MS
-SYNC_EARLY_NS: Final = 50 * MS
-"""A turn so shortly before a sync is due makes it: better than one more wake-up."""
 LOOK_NS: Final = 250 * MS
 SLOW_NS: Final = SECOND
 END_WAIT_NS: Final = 30 * SECOND
@@ -98,7 +95,7 @@ class Ingest:
         self.counters = {"suspended": 0}
         self._actions: list[Action] = []
         self._connected: set[str] = set()
-        self._synced = self._looked = self._slowly = self.turned = 0
+        self._looked = self._slowly = self.turned = 0
         self._clocks = Clocks()
         self._space = Space(writer, disk, config.journal_max_bytes)
         self._ending: int | None = None
@@ -118,7 +115,7 @@ class Ingest:
         self._adopt(writer.consumers)
         if batches:
             self.recorder.ts = max(self.recorder.ts, batches[-1].ts)
-        self.recorder.written = self._synced = self._slowly = self.turned = mono
+        self.recorder.written = self._slowly = self.turned = mono
         self._looked = mono - LOOK_NS
         if writer.cut_bytes:
             logger.warning(f"the journal's end was torn: {writer.cut_bytes} bytes cut; trades are fetched again")
@@ -344,9 +341,8 @@ class Ingest:
         if self._ticks and mono - self.recorder.written >= TICK_NS:
             self.recorder.write([], self._reached(mono), mono)
         self.recorder.roll()
-        if mono - self._synced >= SYNC_NS - SYNC_EARLY_NS:
-            self.recorder.sync()
-            self._synced = mono
+        self.recorder.make_durable(mono)
+        self.recorder.parcel.send(mono)
         actions, self._actions = self._actions, []
         return actions
 
@@ -358,7 +354,8 @@ class Ingest:
         due = self.turned + (0 if self._actions else TURN_NS)
         if self._ticks:
             due = min(due, self.recorder.written + TICK_NS)
-        return min(due, self._synced + SYNC_NS) if self.recorder.is_dirty else due
+        sync_due = self.recorder.sync_due
+        return due if sync_due is None else min(due, sync_due)
 
     @property
     def _ticks(self) -> bool:
@@ -439,6 +436,7 @@ class Ingest:
         self.flush(mono)
         if not self.ended and self.recorder.ts:
             self.recorder.write([], self._reached(mono), mono)
+        self.recorder.parcel.hand_on(mono)
         self.recorder.sync()
         self.klines.write()
         self.recorder.writer.close()
@@ -456,5 +454,6 @@ class Ingest:
     def totals(self) -> dict[str, int]:
         """All counters."""
         own = (self.klines,) if KLINE in self._config.kinds else ()
-        parts = (self, self.intake, self.recorder, self.links, self.healer, self.healer.asker, self.watch, *own)
+        asker, parcel = self.healer.asker, self.recorder.parcel
+        parts = (self, self.intake, self.recorder, parcel, self.links, self.healer, asker, self.watch, *own)
         return {key: value for part in parts for key, value in part.counters.items()}

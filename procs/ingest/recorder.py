@@ -1,4 +1,6 @@
-"""What ingest writes: events are gathered and become records, journal first, then the very same bytes on each lane."""
+"""What ingest writes: events are gathered and become records, journal first, then the very same bytes for who watches,
+at once, and in parcels for the lanes.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,22 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from procs.ingest.parcel import Parcel
 from shared.events import Bar, Batch, Columns, Event, Rejected
 from shared.journal import Writer
 from shared.wire import Lane, Publisher
 
-SECOND: Final = 1_000_000_000
+MS: Final = 1_000_000
+SECOND: Final = 1_000 * MS
+SYNC_NS: Final = 200 * MS
+SYNC_EARLY_NS: Final = 50 * MS
+"""A turn so shortly before a sync is due makes it: better than one more wake-up."""
+FEW: Final = 8
+"""Up to so many records between two syncs nobody misses the loop while it waits for the disk, and a thread that waits
+in its stead costs wake-ups."""
+LONGEST_SYNC_NS: Final = 500 * MS
+"""A sync that takes longer is waited for, so that little is written that is not durable: what readers of a damaged
+journal take for the work of a power cut is `UNSYNCED_NS` long."""
 BATCH_EVENTS: Final = 2000
 BATCH_RAW: Final = 512 << 10
 """Characters of rejected frames in one record."""
@@ -24,7 +37,8 @@ class Recorder:
 
     def __init__(self, writer: Writer, lanes: Sequence[Lane], publisher: Publisher | None, topic: str) -> None:
         self.writer = writer
-        self._lanes = lanes
+        self.parcel = Parcel(lanes)
+        """What is on its way to the lanes."""
         self._publisher = publisher
         self._topic = topic
         self._events: list[Event] = []
@@ -34,11 +48,14 @@ class Recorder:
         self._refilled = 0
         self.is_dirty = False
         """Something was written that is not durable yet."""
+        self._synced = 0  # when the last sync began, on the monotonic clock
+        self._unsynced = 0  # records since then
+        self._syncing: int | None = None  # the last number that is durable once the sync that goes on is over
         self.ts = 0
         """Venue time of the journal: never goes back."""
         self.written = 0
         """When the last record was written, on the monotonic clock."""
-        self.counters = dict.fromkeys(("events_out", "rejected", "rejected_unsaid", "lane_skipped"), 0)
+        self.counters = dict.fromkeys(("events_out", "rejected", "rejected_unsaid"), 0)
         self.add = self._events.append
 
     @property
@@ -85,32 +102,61 @@ class Recorder:
         for at in range(0, len(events), BATCH_EVENTS):
             parts.append((events[at : at + BATCH_EVENTS], 0))
         events.clear()
-        for number, (part, highest) in enumerate(parts, 1):
-            so_far = highest or max(_ts(event) for event in part)
-            self.write(part, now if number == len(parts) else min(now, so_far), mono)
+        if not parts:
+            return
+        *before, (last, _) = parts
+        for part, highest in before:
+            self.write(part, min(now, highest or max(_ts(event) for event in part)), mono)
+        self.write(last, now, mono)
 
     def write(self, events: list[Event] | Columns, now: int, mono: int) -> None:
         """One record. Without events it is a tick. Raises OSError, after which the process must end."""
         self.ts = max(self.ts, now)
         data = self.writer.append(Batch(self.writer.last + 1, self.ts, events))
         self.is_dirty = True
+        self._unsynced += 1
         self.written = mono
         self.counters["events_out"] += len(events)
-        for lane in self._lanes:
-            if not lane.send(data):
-                self.counters["lane_skipped"] += 1
         if self._publisher is not None:
             self._publisher.send(self._topic, data)
+        self.parcel.add(data, mono)
 
     def roll(self) -> None:
         """A new segment where one is due; nothing may wait, for its state counts what was taken as written."""
         if self.is_empty:
             self.writer.roll()
 
+    @property
+    def sync_due(self) -> int | None:
+        """When `make_durable` is wanted at the latest; None where a later call of it will do."""
+        return self._synced + SYNC_NS if self.is_dirty and self._syncing is None else None
+
+    def make_durable(self, mono: int) -> None:
+        """Now and then, what was written so far, while more is written. It counts as durable when the disk has said so.
+        Raises OSError, also that of a sync that went on.
+        """
+        self._look()
+        passed = mono - self._synced
+        if passed < (SYNC_NS - SYNC_EARLY_NS if self._syncing is None else LONGEST_SYNC_NS):
+            return
+        if self._syncing is not None or self._unsynced <= FEW:
+            self.sync()
+        else:
+            self._syncing = self.writer.last
+            self.writer.begin_sync()
+            self._look()
+        self._synced, self._unsynced = mono, 0
+
+    def _look(self) -> None:
+        """Whether the sync that went on is over."""
+        if self._syncing is not None and not self.writer.is_syncing:
+            self.is_dirty, self._syncing = self.writer.last > self._syncing, None
+
     def sync(self) -> None:
+        """Everything written is durable when it returns. Raises OSError."""
         if self.is_dirty:
             self.writer.sync()
-            self.is_dirty = False
+            self.is_dirty, self._syncing = False, None
 
 
 def _ts(event: Event) -> int:

@@ -59,6 +59,7 @@ class Shell:
         self._gathering = Gathering(config.gather_ms)
         self._taking: asyncio.Handle | None = None
         self._turning: asyncio.Handle | None = None
+        self._sending: asyncio.Handle | None = None
         self._over: asyncio.Future[None] | None = None
         self._silent_at: int | None = None  # the journal's time, until something was received
 
@@ -110,6 +111,7 @@ class Shell:
 
     def _turn_when_due(self) -> None:
         """Sets the clock for the next turn, unless something brings one before."""
+        self._send_when_due()
         if self._turning is not None:
             self._turning.cancel()
         loop = asyncio.get_running_loop()
@@ -131,20 +133,17 @@ class Shell:
 
         def received(messages: Sequence[bytes]) -> None:
             self._reads.append(Read(link, messages, time.time_ns(), time.monotonic_ns()))
-            if self._gathering.came(len(messages), loop.time()):
-                self._take_soon(loop)
+            now = loop.time()
+            if not self._gathering.came(len(messages), now):
+                return
+            if self._gathering.at <= now:  # within the read itself: another turn of the loop costs as much as a record
+                self._guard(self._gathered)
+                return
+            if self._taking is not None:
+                self._taking.cancel()
+            self._taking = loop.call_at(self._gathering.at, self._guard, self._gathered)
 
         return received
-
-    def _take_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
-        is_later = self._gathering.at > loop.time()
-        self._taking = (
-            loop.call_at(self._gathering.at, self._guard, self._gathered)
-            if is_later
-            else loop.call_soon(self._guard, self._gathered)
-        )
 
     def _gathered(self) -> None:
         self._take()
@@ -161,6 +160,18 @@ class Shell:
             self._gathering.taken(asyncio.get_running_loop().time())
             self.core.reads(reads)
             self.core.flush(time.monotonic_ns())
+            self._send_when_due()
+
+    def _send_when_due(self) -> None:
+        """Sets the clock for what waits for more on its way to the lanes."""
+        at = self.core.recorder.parcel.at
+        if at is not None and self._sending is None:
+            self._sending = asyncio.get_running_loop().call_at(at / 1e9, self._guard, self._send)
+
+    def _send(self) -> None:
+        self._sending = None
+        self.core.recorder.parcel.send(time.monotonic_ns())
+        self._send_when_due()
 
     # --- wishes ---
 

@@ -26,8 +26,7 @@ pytestmark = pytest.mark.timeout(120)
 
 RUN = """
 import sys
-if {without!r}:
-    sys.modules["picows"] = None
+{first}
 sys.argv = ["ingest", "--config", {config!r}, "--supervised"]
 from procs.ingest.__main__ import main
 main()
@@ -42,7 +41,7 @@ class Ingest:
         folder: Path,
         venue: Emulator,
         symbols: str = "SOLUSDT, ADAUSDT",
-        without_picows: bool = False,
+        first: str = "",
         more: str = "",
     ) -> None:
         self.lake = folder / "lake"
@@ -52,11 +51,11 @@ class Ingest:
             f' ws_url: "{venue.ws_url}", rest_url: "{venue.rest_url}"{more}}}\n'
             "sinks:\n  archive: {run: archiver, inputs: [src]}\n"
         )
-        self.without_picows = without_picows
+        self.first = first
 
     @contextlib.contextmanager
     def run(self) -> Iterator[subprocess.Popen[bytes]]:
-        code = RUN.format(without=self.without_picows, config=str(self.config))
+        code = RUN.format(first=self.first, config=str(self.config))
         process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE)
         try:
             yield process
@@ -95,10 +94,10 @@ def drained(process: subprocess.Popen[bytes]) -> int:
     return process.wait(10)
 
 
-@pytest.mark.parametrize("without_picows", [False, True])
-def test_a_drained_stop_exits_0_with_everything_received(tmp_path: Path, without_picows: bool) -> None:
+@pytest.mark.parametrize("first", ["", 'sys.modules["picows"] = None'])
+def test_a_drained_stop_exits_0_with_everything_received(tmp_path: Path, first: str) -> None:
     with emulator(tmp_path, "--rate", "1000", "--symbols", "SOLUSDT,ADAUSDT") as venue:
-        ingest = Ingest(tmp_path, venue, without_picows=without_picows)
+        ingest = Ingest(tmp_path, venue, first=first)
         with ingest.run() as process:
             ingest.wait_for(300)
             begun = time.monotonic()
@@ -108,6 +107,35 @@ def test_a_drained_stop_exits_0_with_everything_received(tmp_path: Path, without
         quotes = [(quote.symbol, quote.update_id) for quote in ingest.events(Quote)]
         assert len(quotes) == len(set(quotes)) > 300
         assert [feed.kind for feed in ingest.events(Feed)][-1] == "disconnected"
+
+
+BAD_DISK = """
+import os, threading
+from procs.ingest import recorder
+recorder.FEW = 0
+plain, count = os.fsync, []
+def fsync(fd):
+    if threading.current_thread().name == "aside":
+        count.append(fd)
+        if len(count) == 3:
+            raise OSError(5, "Input/output error")
+    plain(fd)
+os.fsync = fsync
+"""
+
+
+def test_a_sync_that_fails_beside_the_loop_ends_the_process(tmp_path: Path) -> None:
+    with emulator(tmp_path, "--rate", "1000", "--symbols", "SOLUSDT,ADAUSDT") as venue:
+        ingest = Ingest(tmp_path, venue, first=BAD_DISK)
+        with ingest.run() as process:
+            assert process.wait(20) == 1
+        held = len(ingest.events(Trade))
+        assert held > 0 and "Input/output error" in (ingest.lake / "logs" / "src.log").read_text()
+        ingest.first = ""
+        with ingest.run() as process:  # recovery exists only at start
+            ingest.wait_for(held + 300)
+            assert drained(process) == 0
+        assert set(ingest.missing().values()) == {0}
 
 
 def test_kills_leave_no_trade_missing_and_none_doubled(tmp_path: Path) -> None:

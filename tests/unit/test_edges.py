@@ -11,7 +11,7 @@ import pytest
 from shared.edges import IDLE_LOOK_NS, Inlet, Outlet
 from shared.events import Batch, Trade
 from shared.files import Files
-from shared.journal import HEADER, Reader, Writer, segment_path, unpack
+from shared.journal import HEADER, Reader, Writer, pack, segment_path, unpack
 
 FOLDER = "journal/binance/binance"
 
@@ -55,6 +55,44 @@ _moments = count(1)
 def taken(inlet: Inlet, turns: int = 20) -> list[int]:
     """First numbers of what is taken while time goes on."""
     return [batch.first for _ in range(turns) for batch in inlet.take(next(_moments) * IDLE_LOOK_NS)]
+
+
+def parcel(*numbers: int) -> bytes:
+    """A message of several records: one for each of these numbers."""
+    return b"".join(pack(Batch(n, n, [trade(n)]), n, 2) for n in numbers)
+
+
+def test_a_message_of_several_records_is_taken_whole_and_in_part(tmp_path: Path) -> None:
+    lane = FakeLane()
+    inlet = Inlet(Reader(Files(tmp_path), FOLDER), lane, 4)
+    assert taken(inlet) == []
+    lane.messages += [parcel(1, 3), parcel(3, 5, 7), parcel(5, 7), parcel(9)]
+    assert taken(inlet) == [5, 7, 9] and inlet.position == 10
+    assert inlet.counters == {"holes": 0, "lost": 0, "damaged": 0}
+
+
+def test_a_message_of_several_records_that_is_damaged_costs_nothing(tmp_path: Path) -> None:
+    disk, lane = Files(tmp_path), FakeLane()
+    outlet = producer(disk, [])
+    inlet = Inlet(Reader(disk, FOLDER), lane, 0)
+    taken(inlet)
+    for first in (1, 3, 5, 7):
+        give(outlet, first, 1)
+    lane.messages += [parcel(1, 5), parcel(5)[:-1] + parcel(7), parcel(7)]
+    assert taken(inlet) == [1, 3, 5, 7]
+    assert inlet.counters["damaged"] == 2 and inlet.counters["lost"] == 0
+
+
+def test_a_message_of_several_records_behind_a_hole_waits_for_the_journal(tmp_path: Path) -> None:
+    disk, lane = Files(tmp_path), FakeLane()
+    outlet = producer(disk, [])
+    inlet = Inlet(Reader(disk, FOLDER), lane, 0)
+    taken(inlet)
+    for first in (1, 3):
+        give(outlet, first, 1)
+    lane.messages.append(parcel(3, 5, 7))
+    assert taken(inlet) == [1, 3, 5, 7]
+    assert inlet.counters == {"holes": 1, "lost": 0, "damaged": 0}
 
 
 def test_at_start_the_journal_comes_first_then_the_lane(tmp_path: Path) -> None:

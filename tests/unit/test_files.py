@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared import files
 from shared.files import Files, UnsafePath
 
 
@@ -228,3 +230,71 @@ def test_where_the_system_cannot_be_told_nothing_is(tmp_path: Path, monkeypatch:
     file.forget(1)
     file.close()
     assert Files(tmp_path).read("a.jsonl") == b"x" * 400
+
+
+class SlowSync:
+    """A disk that is at a sync until it is let go; `said` holds what came to an end, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[str] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.error: OSError | None = None
+        self._plain, self._close = files._fsync, os.close
+        monkeypatch.setattr(files, "_fsync", self._sync)
+        monkeypatch.setattr(os, "close", self._closed)
+
+    def _sync(self, fd: int) -> None:
+        beside = threading.current_thread() is not threading.main_thread()
+        if beside:
+            self.begun.set()
+            assert self.go.wait(20)
+            if self.error is not None:
+                raise self.error
+        self._plain(fd)
+        self.said.append("beside" if beside else "sync")
+
+    def _closed(self, fd: int) -> None:
+        self.said.append("close")
+        self._close(fd)
+
+    def let_go_soon(self) -> None:
+        threading.Timer(0.1, self.go.set).start()
+
+
+def test_what_is_written_during_a_sync_beside_it_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, file = SlowSync(monkeypatch), Files(tmp_path).appender("j.log")
+    file.write(b"1")
+    file.begin_sync()
+    assert slow.begun.wait(20)
+    file.write(b"2")
+    file.begin_sync()
+    assert file.is_syncing and slow.said == []
+    slow.go.set()
+    file.sync()
+    file.close()
+    assert slow.said == ["beside", "sync", "close"], "one at a time, and who syncs waits for the one that goes on"
+
+
+def test_a_file_is_not_closed_under_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number would be another file's."""
+    slow, file = SlowSync(monkeypatch), Files(tmp_path).appender("j.log")
+    file.begin_sync()
+    slow.let_go_soon()
+    file.close()
+    assert slow.said == ["beside", "close"]
+
+
+@pytest.mark.parametrize("then", ["write", "sync", "begin_sync", "is_syncing", "close"])
+def test_after_a_sync_that_failed_nothing_is_written_or_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    slow, file = SlowSync(monkeypatch), Files(tmp_path).appender("j.log")
+    slow.error = OSError(5, "Input/output error")
+    slow.go.set()
+    file.write(b"1")
+    file.begin_sync()
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    with pytest.raises(OSError, match="Input/output"):
+        _ = getattr(file, then)(*([b"2"] if then == "write" else ())) if then != "is_syncing" else file.is_syncing
+    assert (tmp_path / "j.log").read_bytes() == b"1" and "sync" not in slow.said

@@ -12,8 +12,10 @@ import pytest
 
 from procs.ingest.actions import Send
 from procs.ingest.config import Config
-from procs.ingest.core import SYNC_NS, TICK_NS, TURN_NS
+from procs.ingest.core import TICK_NS, TURN_NS
 from procs.ingest.gaps import Tracker
+from procs.ingest.parcel import APART_NS
+from procs.ingest.recorder import SYNC_NS
 from shared.checkpoint import Checkpoint
 from shared.files import Files
 from shared.journal import unpack
@@ -43,6 +45,7 @@ def ids(desk: Desk) -> list[int]:
 
 def test_what_arrived_is_in_the_journal_when_flush_returns_and_on_the_lane_as_the_same_bytes(desk: Desk) -> None:
     before = len(desk.lane.messages)
+    desk.pass_time(APART_NS)
     desk.bring(*desk.market.trade(count=3), desk.market.quote(2))
     assert ids(desk) == [1000, 1001, 1002, 1003]
     (message,) = desk.lane.messages[before:]
@@ -52,6 +55,7 @@ def test_what_arrived_is_in_the_journal_when_flush_returns_and_on_the_lane_as_th
 
 def test_a_full_lane_is_counted_and_never_waited_for(desk: Desk) -> None:
     desk.lane.is_full = True
+    desk.pass_time(APART_NS)
     desk.bring(*desk.market.trade())
     assert desk.ingest.totals()["lane_skipped"] >= 1
     assert ids(desk) == [1000, 1001]

@@ -48,6 +48,7 @@ LEVELS = [
     },
     {
         "archive",
+        "aside",
         "barfiles",
         "barstore",
         "begun",

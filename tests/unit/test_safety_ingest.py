@@ -9,10 +9,10 @@ import pytest
 
 from procs.ingest import gaps, intake, keepsake
 from procs.ingest.actions import Action, Close
-from procs.ingest.core import STATE_VERSION, SYNC_NS
+from procs.ingest.core import STATE_VERSION
 from procs.ingest.gaps import GRACE_NS, LAGS_NS, MOST_NONSENSE, TRIES, WAITS_NS, Gap, Tracker
 from procs.ingest.links import OVERLAP_NS, WINDOW_NS
-from procs.ingest.recorder import Recorder
+from procs.ingest.recorder import FEW, LONGEST_SYNC_NS, SYNC_NS, Recorder
 from procs.ingest.space import Space
 from procs.ingest.venuetime import AHEAD_NS, BELIEVED, VenueTime
 from shared.events import Batch, Quote, Trade
@@ -41,7 +41,8 @@ class Ledger:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.last = 0
-        self.fails = False
+        self.fails = self.is_slow = False
+        self.error: OSError | None = None
 
     def append(self, batch: Batch) -> bytes:
         self.said.append("journal")
@@ -57,8 +58,22 @@ class Ledger:
     def sync(self) -> None:
         self.said.append("durable")
 
+    def begin_sync(self) -> None:
+        self.said.append("begin")
+
+    @property
+    def is_syncing(self) -> bool:
+        if self.error is not None:
+            raise self.error
+        return self.is_slow
+
     def roll(self) -> None:
         self.said.append("roll")
+
+
+def write(recorder: Recorder, count: int) -> None:
+    for number in range(count):
+        recorder.write([], number, 0)
 
 
 @pytest.fixture
@@ -73,7 +88,7 @@ def recorder(ledger: Ledger) -> Recorder:
 
 def test_a_record_is_in_the_journal_before_anybody_gets_it(recorder: Recorder, ledger: Ledger) -> None:
     recorder.write([], 5, 0)
-    assert ledger.said == ["journal", "lane", "tap"]
+    assert ledger.said == ["journal", "tap", "lane"]
 
 
 def test_what_the_journal_refused_nobody_gets(recorder: Recorder, ledger: Ledger) -> None:
@@ -88,6 +103,62 @@ def test_what_was_written_is_made_durable_and_nothing_twice(recorder: Recorder, 
     for _ in range(3):
         recorder.sync()
     assert ledger.said[3:] == ["durable"]
+
+
+def test_a_record_is_durable_once_a_sync_that_began_after_it_is_over(recorder: Recorder, ledger: Ledger) -> None:
+    ledger.is_slow = True
+    write(recorder, FEW + 1)
+    recorder.make_durable(SYNC_NS)
+    write(recorder, FEW + 1)
+    ledger.is_slow = False
+    recorder.make_durable(SYNC_NS + 1)
+    assert (recorder.is_dirty, recorder.sync_due) == (True, 2 * SYNC_NS), "some came after it had begun"
+    recorder.make_durable(2 * SYNC_NS)
+    assert (recorder.is_dirty, recorder.sync_due) == (False, None)
+    assert [word for word in ledger.said if word in ("begin", "durable")] == ["begin", "begin"]
+
+
+def test_where_little_is_written_the_loop_waits_for_the_disk_itself(recorder: Recorder, ledger: Ledger) -> None:
+    ledger.is_slow = True
+    for number in range(1, 4):
+        write(recorder, FEW)
+        recorder.make_durable(number * SYNC_NS)
+        assert ledger.said[-1] == "durable" and not recorder.is_dirty
+    recorder.make_durable(4 * SYNC_NS)
+    assert ledger.said.count("durable") == 3, "there was nothing to make durable"
+
+
+def test_one_sync_goes_on_at_a_time_and_a_long_one_is_waited_for(recorder: Recorder, ledger: Ledger) -> None:
+    ledger.is_slow = True
+    write(recorder, FEW + 1)
+    recorder.make_durable(SYNC_NS)
+    del ledger.said[:]
+    recorder.write([], 6, SYNC_NS)
+    recorder.make_durable(SYNC_NS + LONGEST_SYNC_NS - 1)
+    assert "durable" not in ledger.said and "begin" not in ledger.said
+    assert (recorder.is_dirty, recorder.sync_due) == (True, None), "no turn is wanted for it"
+    recorder.make_durable(SYNC_NS + LONGEST_SYNC_NS)
+    assert (ledger.said[-1], recorder.is_dirty) == ("durable", False)
+
+
+def test_what_a_sync_beside_the_loop_ended_with_is_raised_by_the_next_turn(recorder: Recorder, ledger: Ledger) -> None:
+    ledger.is_slow = True
+    write(recorder, FEW + 1)
+    recorder.make_durable(SYNC_NS)
+    ledger.error = OSError(5, "Input/output error")
+    with pytest.raises(OSError, match="Input/output"):
+        recorder.make_durable(SYNC_NS + 1)
+    assert recorder.is_dirty
+
+
+def test_who_leaves_waits_until_all_is_durable_whatever_goes_on(recorder: Recorder, ledger: Ledger) -> None:
+    ledger.is_slow = True
+    write(recorder, FEW + 1)
+    recorder.make_durable(SYNC_NS)
+    recorder.sync()
+    assert ledger.said[-1] == "durable" and not recorder.is_dirty
+    recorder.sync()
+    assert ledger.said.count("durable") == 1
 
 
 def test_a_segment_begins_only_when_nothing_waits(recorder: Recorder, ledger: Ledger) -> None:
@@ -113,7 +184,7 @@ def told(desk: Desk) -> list[str]:
         return append(batch)
 
     writer.append = appended  # type: ignore[method-assign]
-    writer.sync = lambda: said.append("sync")  # type: ignore[method-assign]
+    writer.sync = writer.begin_sync = lambda: said.append("sync")  # type: ignore[method-assign]
     writer.close = lambda: (said.append("close"), close())[1]  # type: ignore[func-returns-value,method-assign]
     return said
 

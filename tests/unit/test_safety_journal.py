@@ -73,9 +73,12 @@ def test_the_limit_holds_for_what_a_lane_carries() -> None:
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        (pack(batch(1), 1, 2) + b"x", "not one whole record"),
-        (pack(batch(1), 1, 2) * 2, "not one whole record"),
-        (pack(batch(1), 1, 2)[:-1], "not one whole record"),
+        (pack(batch(1), 1, 2) + b"x", "not whole records"),
+        (pack(batch(1), 1, 2) * 2, "do not follow one another"),
+        (pack(batch(1), 1, 2) + pack(batch(4), 4, 2), "do not follow one another"),
+        (pack(batch(1), 1, 2) + pack(batch(3), 3, 2), "not one record"),
+        (pack(batch(1), 1, 2)[:-1], "not whole records"),
+        (b"", "not whole records"),
         (pack(State(b"x"), 1, 0), "a state where"),
         (sealed(encode(batch(1)), 2, 2), "other numbers"),
         (sealed(encode(batch(1)), 1, 3), "other numbers"),
