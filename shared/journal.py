@@ -27,9 +27,8 @@ MAX_RECORD = 4 << 20
 """Payload bytes; a longer record is refused by the writer and taken for damage by a reader."""
 SEGMENT_BYTES = 8 << 20
 UNSYNCED_NS = 2_000_000_000
-"""Who writes what comes but once makes it durable far more often than this. Where the records behind damage go on for
-longer, no power cut has left it.
-"""
+"""Who writes what comes but once makes it durable far more often. Where records go on for longer behind damage, no
+power cut has left it."""
 ROOMY = 8
 """As long as less than this part of what it may hold is used, it keeps what consumers would only need after damage."""
 
