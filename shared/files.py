@@ -102,7 +102,12 @@ class Disk(Protocol):
     def read_table(self, path: str) -> pa.Table: ...
 
     def write_groups(
-        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+        self,
+        path: str,
+        schema: pa.Schema,
+        groups: Iterable[pa.Table],
+        compression: str | dict[str, str] = "snappy",
+        **options: object,
     ) -> None:
         """As `write_table`, of a table that is never in memory whole: each of `groups` becomes a row group."""
 
@@ -360,7 +365,12 @@ class Files:
             return file.read()
 
     def write_groups(
-        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+        self,
+        path: str,
+        schema: pa.Schema,
+        groups: Iterable[pa.Table],
+        compression: str | dict[str, str] = "snappy",
+        **options: object,
     ) -> None:
         import pyarrow.parquet as pq
 

@@ -37,6 +37,7 @@ _CALLS: Final = {
     "lake_lines": (None, (_Pointer, _Int, _Pointer, _Pointer, _Pointer)),
     "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
     "lake_seconds": (_Int, (_Int, _Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer)),
+    "lake_windows": (_Int, (_Int, _Pointer, _Pointer, _Int, _Pointer)),
 }
 
 
@@ -182,6 +183,25 @@ SECOND_FIELDS: Final = (
     "bid", "bid_qty", "ask", "ask_qty",
 )  # fmt: skip
 """The numbers of each second that `lake_seconds` makes, int64; sums of products go on in the next one."""
+
+
+class Trim(ctypes.Structure):
+    """Of numbers that all end with so many zeros. See `kernels.c`."""
+
+    _fields_ = (("inverse", ctypes.c_uint64), ("limit", ctypes.c_uint64), ("twos", _Int))
+
+    def __init__(self, zeros: int) -> None:
+        super().__init__(pow(5**zeros, -1, 1 << 64), min(_WORD // 5**zeros, (1 << 62) - 1), zeros)
+
+
+class Windows(ctypes.Structure):
+    """What `lake_windows` sums up. See `kernels.c`."""
+
+    _fields_ = (
+        ("width", _Int), ("most", _Int), ("whole", _Pointer * 6), ("broken", _Pointer * 9), ("price", Trim),
+        ("size", Trim), ("price_unit", ctypes.c_double), ("size_unit", ctypes.c_double), ("count", _Int),
+        ("now", _Int * 14),
+    )  # fmt: skip
 
 
 def pointers(addresses: Sequence[int]) -> Any:

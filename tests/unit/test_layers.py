@@ -40,6 +40,7 @@ LEVELS = [
         "seconds",
         "series",
         "topology",
+        "tradesums",
         "venues",
     },
     {
@@ -69,6 +70,7 @@ LEVELS = [
         "sealing",
         "seals",
         "staging",
+        "tickbars",
         "tickfiles",
         "wire",
         "ws",
@@ -91,6 +93,7 @@ DOORS = {
         "shared/files.py",
         "shared/barfiles.py",
         "shared/barstore.py",
+        "shared/tickbars.py",
         "shared/tickfiles.py",
         "procs/compactor/",
         "procs/backfill/",
