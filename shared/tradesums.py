@@ -159,8 +159,7 @@ class _Windows:
 def _joined(pieces: Iterable[Trades]) -> Trades:
     """As one."""
     found = [piece._replace(side=np.equal(piece.side, piece.buy).astype(np.int32)) for piece in pieces] or [_NONE]
-    columns: list[Any] = [np.concatenate([piece[at] for piece in found]) for at in range(5)]
-    return Trades(*columns, 1)
+    return Trades._make([*(np.concatenate([piece[at] for piece in found]) for at in range(5)), 1])
 
 
 def _ordered(trades: Trades, width: int) -> Trades:
@@ -168,8 +167,7 @@ def _ordered(trades: Trades, width: int) -> Trades:
     order = np.argsort(trades.ids, kind="stable")
     order = order[_begins(trades.ids[order])]
     order = order[np.argsort(trades.ts[order] // width, kind="stable")]
-    columns: list[Any] = [column[order] for column in trades[:5]]
-    return Trades(*columns, trades.buy)
+    return Trades._make([*(column[order] for column in trades[:5]), trades.buy])
 
 
 def _gathered(trades: Trades, width: int, digits: Digits) -> Sums:
