@@ -149,7 +149,8 @@ CREATE OR REPLACE MACRO total(x) AS
 CREATE OR REPLACE MACRO bars(every) AS TABLE
 SELECT
     venue, symbol,
-    time_bucket(every::INTERVAL, window_start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS window_start,
+    -- as window_start AT TIME ZONE 'UTC', without asking the calendar for each second
+    make_timestamptz(epoch_us(time_bucket(every::INTERVAL, make_timestamp(epoch_us(window_start))))) AS window_start,
     arg_min(open, window_start) AS open,
     max(high) AS high,
     min(low) AS low,

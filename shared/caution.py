@@ -13,9 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 from loguru import logger
 
+from shared.appender import Appender
 from shared.checkpoint import peek
 from shared.events import Batch, Rejected, encode
-from shared.files import Appender, Disk
+from shared.files import Disk
 from shared.paths import beside_checkpoint
 from shared.quarantine import keep
 

@@ -7,16 +7,14 @@ error of any call that writes ends the process (the caller lets it rise): recove
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from shared.aside import Aside
+from shared.appender import O_BINARY, Appender, FileAppender, fsync, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,40 +24,10 @@ TMP = ".tmp"
 
 _MOST_A_WRITE = 1 << 30
 """Systems write 2 GB at once at the most."""
-_O_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class UnsafePath(ValueError):
     """A path that does not lie under the lake."""
-
-
-class Appender(Protocol):
-    """One file open for appending by its only writer."""
-
-    @property
-    def size(self) -> int: ...
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Appends all of `data` in one call to the system, or raises OSError; then the file may end in a torn piece."""
-
-    def sync(self) -> None: ...
-
-    def forget(self, every: int) -> None:
-        """What was written is not read again soon: so many bytes at a time, its room in memory may go to what comes
-        next. At a rate at which these come often, a page that is new to the machine costs more than what is written to
-        it (on a virtual one five times as much), and all memory would soon be full of them.
-        """
-
-    def begin_sync(self) -> None:
-        """Makes durable what was written so far while the caller goes on; one at a time, and `sync` and `close` wait
-        for it. What goes wrong with it is raised by whatever is called next, `write` too.
-        """
-
-    @property
-    def is_syncing(self) -> bool:
-        """Whether what `begin_sync` began is still under way. Raises OSError, what it ended with."""
-
-    def close(self) -> None: ...
 
 
 class Disk(Protocol):
@@ -119,7 +87,12 @@ class Disk(Protocol):
     def read_table(self, path: str) -> pa.Table: ...
 
     def write_groups(
-        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+        self,
+        path: str,
+        schema: pa.Schema,
+        groups: Iterable[pa.Table],
+        compression: str | dict[str, str] = "snappy",
+        **options: object,
     ) -> None:
         """As `write_table`, of a table that is never in memory whole: each of `groups` becomes a row group."""
 
@@ -147,86 +120,22 @@ _PIECE = 1 << 20
 _MOST_KNOWN = 1000
 
 
-class _FileAppender:
-    def __init__(self, path: Path, pulse: Callable[[], None]) -> None:
-        self._pulse = pulse
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _O_BINARY, 0o644)
-        self.size = self._handed = self._forgotten = os.fstat(self._fd).st_size
-        self._aside: Aside | None = None
-
-    def write(self, data: bytes | memoryview) -> None:
-        if self._aside is not None:
-            self._aside.check()
-        try:
-            _write_whole(self._fd, data)
-        except OSError:
-            with contextlib.suppress(OSError):  # start-up cuts it anyway; a reader need not see it until then
-                os.ftruncate(self._fd, self.size)
-            raise
-        self.size += len(data)
-
-    def sync(self) -> None:
-        if self._aside is not None:
-            self._aside.wait()
-        _fsync(self._fd)
-        self._pulse()
-
-    def forget(self, every: int) -> None:
-        if self.size - self._handed < every or not hasattr(os, "posix_fadvise"):
-            return
-        # The system begins to write what is not on disk yet, and lets go what is: what it was handed the last time.
-        os.posix_fadvise(self._fd, self._forgotten, self.size - self._forgotten, os.POSIX_FADV_DONTNEED)
-        self._forgotten, self._handed = self._handed, self.size
-
-    def begin_sync(self) -> None:
-        if self._aside is None:
-            self._aside = Aside(lambda: _fsync(self._fd))
-        self._aside.begin()
-
-    @property
-    def is_syncing(self) -> bool:
-        return self._aside is not None and self._aside.is_busy
-
-    def close(self) -> None:
-        try:
-            if self._aside is not None:
-                self._aside.end()  # the number of a closed file may soon be another's
-        finally:
-            os.close(self._fd)
-
-
-def _write_whole(fd: int, data: bytes | memoryview) -> None:
-    """One call to the system. A write that came short is never gone on with: what shortens it is a full disk."""
-    written = os.write(fd, data)
-    if written != len(data):
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {written} of {len(data)} bytes written")
-
-
 def _write_new(path: Path, data: memoryview, durably: bool) -> None:
     """A file that holds just this."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _O_BINARY, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | O_BINARY, 0o644)
     try:
         for at in range(0, len(data), _MOST_A_WRITE):
-            _write_whole(fd, data[at : at + _MOST_A_WRITE])
+            write_whole(fd, data[at : at + _MOST_A_WRITE])
         if durably:
-            _fsync(fd)
+            fsync(fd)
     finally:
         os.close(fd)
 
 
-def _fsync(fd: int) -> None:
-    if sys.platform == "darwin":  # plain fsync stops at the drive's cache there
-        import fcntl
-
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(fd)
-
-
 def _sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR | _O_BINARY)  # Windows flushes writable handles only
+    fd = os.open(path, os.O_RDWR | O_BINARY)  # Windows flushes writable handles only
     try:
-        _fsync(fd)
+        fsync(fd)
     finally:
         os.close(fd)
 
@@ -275,10 +184,10 @@ class Files:
     def appender(self, path: str) -> Appender:
         target = self.path(path)
         try:
-            return _FileAppender(target, self._pulse)
+            return FileAppender(target, self._pulse)
         except FileNotFoundError:
             self._make(target.parent)
-            return _FileAppender(target, self._pulse)
+            return FileAppender(target, self._pulse)
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         with self.path(path).open("rb") as file:
@@ -412,7 +321,12 @@ class Files:
             return file.read()
 
     def write_groups(
-        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+        self,
+        path: str,
+        schema: pa.Schema,
+        groups: Iterable[pa.Table],
+        compression: str | dict[str, str] = "snappy",
+        **options: object,
     ) -> None:
         import pyarrow.parquet as pq
 

@@ -17,8 +17,9 @@ from itertools import pairwise
 from typing import Any
 
 from shared import checkpoint
+from shared.appender import Appender
 from shared.events import Batch, State, decode, encode
-from shared.files import Appender, Disk
+from shared.files import Disk
 from shared.kernels import crc32
 from shared.quarantine import keep, keep_once
 
@@ -362,8 +363,7 @@ class Reader:
     def read(self, position: int, most_bytes: int = SEGMENT_BYTES) -> list[Batch]:
         """Batches behind `position`, in order; about `most_bytes` of them at most. Empty at the journal's end.
 
-        Where the journal itself lacks numbers (segments were lost or cut), the next batch there is comes: the caller
-        sees the jump.
+        Where the journal itself lacks numbers (segments were lost or cut), the next batch there is comes.
         """
         out: list[Batch] = []
         firsts = self._seek(position)

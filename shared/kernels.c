@@ -1058,3 +1058,125 @@ EXPORT void lake_quotients(int64_t count, const int64_t *seconds, int64_t unit, 
             seconds[LIVE_NS] ? nearest(sum(seconds + WEIGHTED), (__int128)seconds[LIVE_NS] * unit) : 0;
     }
 }
+
+/* --- from trades to windows of time ---------------------------------------------------------------------------- */
+
+/* Numbers that are multiples of a power of ten are made smaller by its odd factor: by the inverse of that modulo 2^64,
+   which takes what is no multiple beyond the limit. The power of two stays; to a double it is nothing.  */
+struct trim {
+    uint64_t inverse, limit;  /* the limit is below 2^62 */
+    int64_t twos;
+};
+
+/* A window. Prices and sizes are trimmed. */
+struct window {
+    uint64_t begin, last_id, first_id, id_sum, trades, buys, open, high, low, close, volume, bought, paid, buy_paid;
+};
+
+struct windows {
+    uint64_t width;                /* nanoseconds */
+    int64_t most;                  /* how many there is room for */
+    uint64_t *whole[6];            /* begin, trades, buys, first id, last id, sum of ids: a number a window each */
+    double *broken[9];             /* open, high, low, close, volume, bought, paid, paid by buyers, paid a piece */
+    struct trim price, size;
+    double price_unit, size_unit;  /* what makes the trimmed ones one */
+    int64_t count;                 /* windows that have begun */
+    struct window open;            /* the last one of them */
+};
+
+/* A window as its numbers, each rounded once; no where one is too large for that. */
+static inline int put_window(const struct windows *all, const struct window *now)
+{
+    const double units = all->price_unit * all->size_unit, priced = (double)now->volume * all->price_unit;
+    const int64_t at = all->count - 1, twos = all->price.twos + all->size.twos;
+    int64_t most_paid;
+    /* odd numbers up to 2^53, times a power of two, are doubles */
+    if (__builtin_mul_overflow((int64_t)now->high, (int64_t)now->volume, &most_paid) || most_paid >> twos >> 53
+        || now->high >> all->price.twos >> 53 || now->volume >> all->size.twos >> 53
+        || priced >= 9e15 * (double)((int64_t)1 << twos))
+        return 0;
+    all->whole[0][at] = now->begin;
+    all->whole[1][at] = now->trades;
+    all->whole[2][at] = now->buys;
+    all->whole[3][at] = now->first_id;
+    all->whole[4][at] = now->last_id;
+    all->whole[5][at] = now->id_sum;
+    all->broken[0][at] = (double)(int64_t)now->open / all->price_unit;
+    all->broken[1][at] = (double)(int64_t)now->high / all->price_unit;
+    all->broken[2][at] = (double)(int64_t)now->low / all->price_unit;
+    all->broken[3][at] = (double)(int64_t)now->close / all->price_unit;
+    all->broken[4][at] = (double)(int64_t)now->volume / all->size_unit;
+    all->broken[5][at] = (double)(int64_t)now->bought / all->size_unit;
+    all->broken[6][at] = (double)(int64_t)now->paid / units;
+    all->broken[7][at] = (double)(int64_t)now->buy_paid / units;
+    all->broken[8][at] = (double)(int64_t)now->paid / priced;  /* no number where nothing was traded */
+    return 1;
+}
+
+/* Rows into a window; no where a number is too large or has more digits than was said. */
+static inline int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
+                           const int64_t *sizes, const int32_t *sides, int64_t buy, int64_t count)
+{
+    uint64_t signs = 0, large = 0;
+    for (int64_t row = 0; row < count; row++) {
+        uint64_t price = (uint64_t)prices[row] * by_price.inverse, size = (uint64_t)sizes[row] * by_size.inverse;
+        uint64_t is_buy = sides[row] == buy, bought = size & -is_buy;  /* no branch: who buys cannot be foretold */
+        signs |= price | (by_price.limit - price) | size | (by_size.limit - size);
+        now->high = price > now->high ? price : now->high;
+        now->low = price < now->low ? price : now->low;
+        now->buys += is_buy;
+        now->bought += bought;
+        now->volume += size;
+        now->paid += price * size;  /* whether that is too much the highest price and the volume will tell */
+        now->buy_paid += price * bought;
+        large |= now->volume;
+    }
+    now->trades += (uint64_t)count;
+    now->close = (uint64_t)prices[count - 1] * by_price.inverse;
+    return !(signs >> 63 || large >> 63);
+}
+
+/* Trades of one symbol into windows; one without a trade is none, a trade that comes twice in a row counts once. How many
+   rows were taken: all of them where windows come in the order of time, ids within each in theirs, and no number is too
+   large, or has more digits than was said. What was begun goes on with the next rows; none at all put the last window.
+   Numbers are not below zero.  */
+EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                            struct windows *all)
+{
+    const uint64_t *ts = (const uint64_t *)columns[0], *ids = (const uint64_t *)columns[1], width = all->width;
+    const int64_t *prices = columns[2], *sizes = columns[3];
+    struct window now = all->open;
+    int64_t row = 0;
+    if (!count)
+        return !all->count || put_window(all, &now) ? 0 : -1;
+    while (row < count) {
+        int64_t first = row;
+        uint64_t seen = 0;
+        if (all->count && ids[row] == now.last_id) {
+            row++;
+            continue;
+        }
+        if (!all->count || ts[row] - now.begin >= width) {
+            uint64_t price = (uint64_t)prices[row] * all->price.inverse;
+            if (all->count && (ts[row] < now.begin || !put_window(all, &now)))
+                return row;
+            if (ts[row] >> 63 || all->count == all->most)
+                return row;
+            all->count++;
+            now = (struct window){.begin = ts[row] - ts[row] % width, .last_id = ids[row] - 1, .first_id = ids[row],
+                                  .open = price, .high = price, .low = price};
+        } else if (ids[row] < now.last_id) {
+            return row;
+        }
+        for (; row < count && ts[row] - now.begin < width && (int64_t)(ids[row] - now.last_id) > 0; row++) {
+            now.last_id = ids[row];
+            now.id_sum += now.last_id;
+            seen |= now.last_id | now.id_sum;
+        }
+        if (seen >> 62
+            || !add_rows(&now, all->price, all->size, prices + first, sizes + first, sides + first, buy, row - first))
+            return first;
+    }
+    all->open = now;
+    return row;
+}

@@ -45,6 +45,7 @@ _CALLS: Final = {
     "lake_quotes": (_Int, (_Int, *[_Pointer] * 8)),
     "lake_quotients": (None, (_Int, _Pointer, _Int, _Pointer, _Pointer)),
     "lake_close": (None, (_Int, _Pointer, _Pointer)),
+    "lake_windows": (_Int, (_Int, _Pointer, _Pointer, _Int, _Pointer)),
 }
 
 
@@ -224,6 +225,25 @@ class Board(ctypes.Structure):
     """Where `lake_tally` keeps open seconds. See `kernels.c`."""
 
     _fields_ = (("window", _Int), ("spare", _Int), ("slots", _Pointer), ("places", _Pointer), ("rows", _Pointer))
+
+
+class Trim(ctypes.Structure):
+    """Of numbers that all end with so many zeros. See `kernels.c`."""
+
+    _fields_ = (("inverse", ctypes.c_uint64), ("limit", ctypes.c_uint64), ("twos", _Int))
+
+    def __init__(self, zeros: int) -> None:
+        super().__init__(pow(5**zeros, -1, 1 << 64), min(_WORD // 5**zeros, (1 << 62) - 1), zeros)
+
+
+class Windows(ctypes.Structure):
+    """What `lake_windows` sums up. See `kernels.c`."""
+
+    _fields_ = (
+        ("width", _Int), ("most", _Int), ("whole", _Pointer * 6), ("broken", _Pointer * 9), ("price", Trim),
+        ("size", Trim), ("price_unit", ctypes.c_double), ("size_unit", ctypes.c_double), ("count", _Int),
+        ("now", _Int * 14),
+    )  # fmt: skip
 
 
 def pointers(addresses: Sequence[int]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.files import Appender, Disk
+from shared.appender import Appender
+from shared.files import Disk
 from shared.kernels import crc32
 
 BUFFER_BYTES = 1 << 18

@@ -455,7 +455,12 @@ class SimDisk:
         self._write_tables(path, [table], metadata or {}, durably)
 
     def write_groups(
-        self, path: str, schema: pa.Schema, groups: Iterable[pa.Table], compression: str = "snappy", **options: object
+        self,
+        path: str,
+        schema: pa.Schema,
+        groups: Iterable[pa.Table],
+        compression: str | dict[str, str] = "snappy",
+        **options: object,
     ) -> None:
         self._write_tables(path, [schema.empty_table(), *groups], {})
 

@@ -163,7 +163,13 @@ def _tick_size(lake: Path, market: Market, say: Say) -> Goal:
 
 
 def ticks(folder: Path, pandas: str | None, trades: int, rounds: int, say: Say) -> Goal:
-    """Ticks of twenty symbols to bars of one second; `trades` in all."""
+    """Ticks of twenty symbols to bars of one second; `trades` in all.
+
+    pandas has them as float64 in Parquet files of a symbol each (prices, quantities and times, nothing else), reads one
+    after the other and makes open, high, low, close, two sums and a count; its open and close are those of the order of
+    rows. The product has its own tick files, with every key of a line and exact decimals, and makes all the columns of
+    a bar that trades tell, sums exact, open and close by trade id; it uses all cores. Nobody writes anything.
+    """
     wanted = "ticks to 1 s bars: at least 5x pandas resample, with deterministic open and close"
     each = trades // COPIES
     market = Market(7, each * 4 + each // 10, 1, max(1, -(-each * 4 // DAY_S) + 1))
@@ -184,22 +190,32 @@ def ticks(folder: Path, pandas: str | None, trades: int, rounds: int, say: Say) 
         other.parent.mkdir(parents=True)
         other.write_bytes(made.read_bytes())
         (theirs / f"COPY{number:02d}.parquet").write_bytes((theirs / f"{SYMBOL}.parquet").read_bytes())
-    seconds: list[float] = []
+    compiled.build()  # as the supervisor does when it starts
+    seconds: dict[str, list[float]] = {"ticks": [], "statement": []}
     others: list[float] = []
     for _ in range(rounds):
-        said = _ours("ticks", lake, folder)
-        if said["trades"] != len(mine) * COPIES:
-            raise RuntimeError(f"{said['trades']:,} of {len(mine) * COPIES:,} trades")
-        seconds.append(said["seconds"])
+        for what, spent in seconds.items():
+            said = _ours(what, lake, folder)
+            if said["trades"] != len(mine) * COPIES:
+                raise RuntimeError(f"{what}: {said['trades']:,} of {len(mine) * COPIES:,} trades")
+            spent.append(said["seconds"])
         if pandas:
             command = [pandas, str(DRIVERS / "pandas_driver.py"), "resample", str(theirs), str(folder)]
             others.append(_process(command)["seconds"])
         last = f"; pandas {others[-1]:.2f} s" if others else ""
-        say(f"  {len(mine) * COPIES:,} trades to 1 s bars: {seconds[-1]:.2f} s{last}")
+        ours = ", ".join(f"{what} {spent[-1]:.2f} s" for what, spent in seconds.items())
+        say(f"  {len(mine) * COPIES:,} trades to 1 s bars: {ours}{last}")
     if not others:
         return Goal("P7", wanted, "no pandas to compare with")
-    ratio = Spread.of([one / other for one, other in zip(others, seconds, strict=True)])
-    return Goal("P7", wanted, f"{ratio.text()}, open and close by trade id", ratio.middle >= 5)
+    ratios = {
+        what: Spread.of([theirs_s / ours_s for theirs_s, ours_s in zip(others, spent, strict=True)])
+        for what, spent in seconds.items()
+    }
+    measured = (
+        f"{ratios['ticks'].text()} by trade_bars: all columns, exact, open and close by trade id; "
+        f"in one statement over the lake's views {ratios['statement'].text()}"
+    )
+    return Goal("P7", wanted, measured, ratios["ticks"].middle >= 5)
 
 
 # --- P8 ---
@@ -227,22 +243,22 @@ def rollup(folder: Path, days: int, say: Say) -> Goal:
 
 
 def _minute_bars(lake: Path, days: int) -> None:
+    """One file a minute, named and packed as the sink does by default."""
     chance = np.random.default_rng(8)
     first = paths.day_start(DATE)
     for day in range(days):
         price = 67_000 + np.round(np.cumsum(chance.normal(0, 0.5, DAY_S)), 2)
         volume = np.round(chance.lognormal(-2, 1, DAY_S), 5)
-        folder = lake / paths.bars_dir("binance", SYMBOL, paths.date_of(first + day * paths.DAY))
+        begin = first + day * paths.DAY
+        folder = lake / paths.bars_dir("binance", SYMBOL, paths.date_of(begin))
         folder.mkdir(parents=True)
+        rows = enumerate(zip(price.tolist(), volume.tolist(), strict=True))
+        table = bar_table([_bar(begin + at * paths.SECOND, *row) for at, row in rows], "binance")
         for minute in range(DAY_S // 60):
-            start = first + day * paths.DAY + minute * paths.MINUTE
-            bars = [
-                _bar(start + at * paths.SECOND, float(price[minute * 60 + at]), float(volume[minute * 60 + at]))
-                for at in range(60)
-            ]
             number = (day * 1440 + minute) * 10 + 1
-            name = f"part_{paths.clock_name(start)}_{number:016d}_{number + 9:016d}.parquet"
-            pq.write_table(bar_table(bars, "binance"), folder / name, compression="zstd")
+            clock = paths.clock_name(begin + minute * paths.MINUTE)
+            name = f"part_{clock}_{number:016d}_{number + 9:016d}.parquet"
+            pq.write_table(table.slice(minute * 60, 60), folder / name, compression="snappy")
 
 
 def _bar(start: int, price: float, volume: float) -> Bar:

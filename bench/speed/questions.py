@@ -2,7 +2,8 @@
 
 python -m bench.speed.questions rebuild LAKE OUT      the product's own bars of a symbol-day, exact, every column
 python -m bench.speed.questions lines LAKE OUT        the day's bars by the lake's views in DuckDB
-python -m bench.speed.questions ticks LAKE OUT        bars of one second of all ticks
+python -m bench.speed.questions ticks LAKE OUT        bars of one second of all ticks, as the product makes them
+python -m bench.speed.questions statement LAKE OUT    the same by the lake's views in DuckDB
 python -m bench.speed.questions rollup LAKE OUT       one symbol's minutes from its seconds, three times
 """
 
@@ -66,12 +67,32 @@ def lines(lake: Path, out: Path) -> dict[str, Any]:
 
 
 def ticks(lake: Path, out: Path) -> dict[str, Any]:
+    """Every column of a bar that trades tell, exact, a table a symbol and day. Imports are not counted, as pandas' own
+    are not; what is loaded at the first use is.
+    """
+    import pyarrow.compute as pc
+
+    from shared.tickbars import trade_bars
+
+    began = time.perf_counter()
+    trades = rows = 0
+    for table in trade_bars(lake):
+        trades += pc.sum(table.column("trade_count")).as_py()
+        rows += table.num_rows
+    return {"seconds": time.perf_counter() - began, "trades": trades, "rows": rows}
+
+
+def statement(lake: Path, out: Path) -> dict[str, Any]:
+    """One statement, as a notebook would send it; sums of floats. Again without the imports."""
+    import pyarrow.compute as pc
+
     from shared.lake import connect
 
-    con = connect(lake)
-    rows = con.sql(_BARS.format(where="venue = 'binance'")).to_arrow_table()
+    began = time.perf_counter()
+    rows = connect(lake).sql(_BARS.format(where="venue = 'binance'")).to_arrow_table()
     assert rows is not None
-    return {"trades": sum(rows.column("trade_count").to_pylist()), "rows": rows.num_rows}
+    trades = pc.sum(rows.column("trade_count")).as_py()
+    return {"seconds": time.perf_counter() - began, "trades": trades, "rows": rows.num_rows}
 
 
 def rollup(lake: Path, out: Path) -> dict[str, Any]:
@@ -92,7 +113,7 @@ def rollup(lake: Path, out: Path) -> dict[str, Any]:
 
 def main() -> None:
     work: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
-        "rebuild": rebuild, "lines": lines, "ticks": ticks, "rollup": rollup
+        "rebuild": rebuild, "lines": lines, "ticks": ticks, "statement": statement, "rollup": rollup
     }  # fmt: skip
     began = time.perf_counter()
     found = work[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,15 +11,28 @@ import zstandard
 from loguru import logger
 
 from procs.compactor.swap import NotAsWritten, Swap
+from procs.compactor.ticks import PAGES
 from shared import archive, paths
 from shared.barfiles import BAR_SCHEMA, bar_table, starts
 from shared.barstore import bar_hours, read_bars
 from shared.files import Disk
 from shared.holdings import without_repeats
 from shared.rebuild import Rebuild
-from shared.tables import SCHEMA_VERSION
+from shared.tables import BAR_COLUMNS, SCHEMA_VERSION
 
-BAR_OPTIONS = {"compression": "zstd", "metadata": {"lake.schema": str(SCHEMA_VERSION)}}
+_RISING = ("int64", "timestamp[us, UTC]")
+_UNLIKE = ("volume_quote", "vwap", "buy_volume_quote")
+"""Products and quotients: hardly one comes twice."""
+_ENCODED = {name: "DELTA_BINARY_PACKED" for name, kind in BAR_COLUMNS if kind in _RISING}
+_ENCODED |= dict.fromkeys(_UNLIKE, "BYTE_STREAM_SPLIT")
+BAR_OPTIONS: dict[str, Any] = {
+    "compression": "zstd",
+    "metadata": {"lake.schema": str(SCHEMA_VERSION)},
+    "use_dictionary": [name for name, _ in BAR_COLUMNS if name not in _ENCODED],
+    "column_encoding": _ENCODED,
+    **PAGES,
+}
+"""A dictionary of times, ids and products is as long as the column itself: without, a day takes a third less."""
 
 
 # --- lines ---

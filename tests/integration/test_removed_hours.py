@@ -169,6 +169,7 @@ def test_it_is_said_of_one_day(tmp_path: Path) -> None:
 def test_ticks_that_are_merged_from_many_runs_are_those_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, _ = a_closed_day(tmp_path / "one")
     wanted = tick_rows(disk)
+    monkeypatch.setattr(ticks, "RUN", 37)
     monkeypatch.setattr(ticks, "GROUP", 37)
     many, _ = a_closed_day(tmp_path / "many")
     assert tick_rows(many) == wanted

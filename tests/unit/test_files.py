@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import files
+from shared import appender
 from shared.files import Files, UnsafePath
 
 
@@ -239,8 +239,8 @@ class SlowSync:
         self.said: list[str] = []
         self.begun, self.go = threading.Event(), threading.Event()
         self.error: OSError | None = None
-        self._plain, self._close = files._fsync, os.close
-        monkeypatch.setattr(files, "_fsync", self._sync)
+        self._plain, self._close = appender.fsync, os.close
+        monkeypatch.setattr(appender, "fsync", self._sync)
         monkeypatch.setattr(os, "close", self._closed)
 
     def _sync(self, fd: int) -> None:
