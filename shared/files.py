@@ -84,7 +84,8 @@ class Disk(Protocol):
         ``.tmp``: rename when all is well.
         """
 
-    def read_table(self, path: str) -> pa.Table: ...
+    def read_table(self, path: str) -> pa.Table:
+        """Raises OSError or ValueError where it cannot be read, `read_groups` too."""
 
     def write_groups(
         self,
@@ -148,6 +149,15 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _of_damage(path: str) -> Iterator[None]:
+    """A schema with a changed byte may be one that the library knows and cannot do: that file is damaged, too."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise ValueError(f"{path} is no table of ours: {error}") from None
 
 
 _MANY: Final = 8
@@ -317,7 +327,7 @@ class Files:
         import pyarrow.parquet as pq
 
         # ParquetFile rather than read_table: a folder named year=2025 must not become a column
-        with pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
+        with _of_damage(path), pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
             return file.read()
 
     def write_groups(
@@ -351,7 +361,7 @@ class Files:
     def read_groups(self, path: str) -> Iterator[pa.Table]:
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
+        with _of_damage(path), pq.ParquetFile(self.path(path), page_checksum_verification=True) as file:
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number)
 

@@ -37,7 +37,7 @@ class Child:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env=_env(gently),
+                env=environment(gently),
                 **_apart(),
             )
         self.pid = self._process.pid
@@ -126,7 +126,8 @@ _ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 """numpy's algebra, which nobody here uses, would start a thread a core, and each spins for a while before it sleeps."""
 
 
-def _env(gently: bool) -> dict[str, str]:
+def environment(gently: bool) -> dict[str, str]:
+    """Of a child: what numpy and the allocator are to know is known before they are loaded."""
     env = {**_ALONE, **({} if gently else _ALLOCATOR), **os.environ}
     env.pop("PYTHONSAFEPATH", None)  # would hide the repository from ``python -m``
     env["PYTHONIOENCODING"] = "utf-8:backslashreplace"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,9 @@ from pathlib import Path
 from bench.speed import compare, idle, profiling, promises, scale
 from bench.speed.market import Market
 from bench.speed.peers import Unavailable
-from bench.speed.server import Server
+from bench.speed.server import ROOT, Server
 from bench.speed.yardstick import Load, Run, ours
+from supervision import children
 
 
 def say(text: str) -> None:
@@ -94,6 +96,11 @@ def _promises(args: argparse.Namespace) -> int:
     return 0
 
 
+def _steps(args: argparse.Namespace) -> int:
+    words = [sys.executable, "-m", "bench.speed.steps", *map(str, (args.events, args.symbols, args.per_s))]
+    return subprocess.run(words, cwd=ROOT, env=children.environment(gently=False), check=False).returncode
+
+
 def _ours_arguments(alone: argparse.ArgumentParser) -> None:
     alone.add_argument("--events", type=int, default=2_000_000, help="how many (default: %(default)s)")
     alone.add_argument("--symbols", type=int, default=20, help="of how many symbols (default: %(default)s)")
@@ -131,6 +138,11 @@ def main(argv: Sequence[str]) -> int:
     quiet.set_defaults(run=_idle)
     kept = commands.add_parser("promises", help="what journal, checksum, ledger, exact digits and exact sums cost")
     kept.set_defaults(run=_promises)
+    steps = commands.add_parser("steps", help="what an event costs in each stage's own code, in one process")
+    steps.add_argument("--events", type=int, default=1_000_000, help="how many (default: %(default)s)")
+    steps.add_argument("--symbols", type=int, default=20, help="of how many symbols (default: %(default)s)")
+    steps.add_argument("--per-s", type=int, default=2000, help="events/s of market time (default: %(default)s)")
+    steps.set_defaults(run=_steps)
     for command in (alone, sizes, quiet, kept):
         command.add_argument("--keep", type=Path, help="keep lakes and logs in a new folder below this one")
     args = parser.parse_args(argv)

@@ -7,11 +7,14 @@ hardly moves from one turn to the next, and shows what a change of the code itse
 from __future__ import annotations
 
 import gc
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+from loguru import logger
 
 from bench.speed.market import Market
 from procs.aggregator import Aggregator
@@ -34,7 +37,7 @@ from shared.paths import SECOND
 from shared.runner import Context, Stage
 from shared.venues.binance import Venue
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 READ: Final = 256 << 10
 """Bytes that one read of a socket brings."""
 EVENTS: Final = 1_000_000
@@ -150,3 +153,9 @@ def measure(folder: Path, say: Say, events: int = EVENTS, symbols: int = 20, per
     text = "   ".join(f"{name} {used / events * 1e6:.3f}" for name, used in least.items())
     say(f"us of CPU an event: {text}   together {sum(least.values()) / events * 1e6:.3f}")
     say(f"{count} records of {events / count:,.0f} events, {sum(map(len, records)) / events:.0f} bytes an event")
+
+
+if __name__ == "__main__":  # of a process that was started as a stage is
+    logger.remove()
+    with tempfile.TemporaryDirectory() as here:
+        measure(Path(here), lambda text: sys.stdout.write(text + "\n"), *map(int, sys.argv[1:]))
