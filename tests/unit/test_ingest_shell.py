@@ -1,4 +1,4 @@
-"""How the shell hands on what sockets bring: to the core at once or when it is gathered, to the lanes when it is time."""
+"""How the shell hands on what sockets bring: to the core at once or gathered, to the lanes when it is time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from procs.ingest.gathering import Gathering
-from procs.ingest.parcel import APART_NS, Parcel
+from procs.ingest.parcel import APART_NS, LARGE, Parcel
 from procs.ingest.reads import Read
 from procs.ingest.shell import Shell
 
@@ -94,6 +94,20 @@ def test_what_waits_for_more_on_its_way_to_the_lanes_goes_when_it_is_time() -> N
             await until_sent(core, 2 * number + 2)
             assert core.sent[2 * number :] == [b"a", b"bc"] and core.recorder.parcel.at is None
             await asyncio.sleep(2 * APART_NS / 1e9)
+
+    asyncio.run(story())
+
+
+def test_what_comes_after_something_large_waits_for_its_own_time() -> None:
+    async def story() -> None:
+        core = Core()
+        received = shell(core, 0)._received(1)
+        received([b"a", b"b"])
+        await asyncio.sleep(APART_NS / 2e9)
+        received([bytes(LARGE), b"c"])
+        assert core.sent == [b"a", b"b", bytes(LARGE)]
+        await until_sent(core, 4)
+        assert core.sent[3:] == [b"c"]
 
     asyncio.run(story())
 
