@@ -17,6 +17,7 @@ from procs.ingest.space import Space
 from procs.ingest.venuetime import AHEAD_NS, BELIEVED, VenueTime
 from shared.events import Batch, Quote, Trade
 from shared.files import Files
+from shared.journal import unpack_all
 from shared.rest import LONGEST_PAUSE_S, Answer, RestError
 from shared.venues import Request
 from tests.fixtures.desk import MS, START, Desk, S
@@ -204,6 +205,14 @@ def test_the_last_record_is_durable_before_the_journal_is_closed(desk: Desk) -> 
     said = told(desk)
     desk.ingest.finish(desk.wall, desk.mono)
     assert said[-3:] == ["append", "sync", "close"]
+
+
+def test_who_leaves_has_sent_what_is_written(desk: Desk) -> None:
+    desk.bring(*desk.market.trade())
+    desk.bring(*desk.market.trade())
+    desk.ingest.finish(desk.wall, desk.mono)
+    sent = [batch.last for message in desk.lane.messages for batch in unpack_all(message)]
+    assert sent == [batch.last for batch in desk.batches()]
 
 
 def test_a_recording_is_over_when_its_last_record_is_durable(tmp_path: Path) -> None:

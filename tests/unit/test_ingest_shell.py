@@ -1,0 +1,125 @@
+"""How the shell hands on what sockets bring: to the core at once or gathered, to the lanes when it is time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from procs.ingest.gathering import Gathering
+from procs.ingest.parcel import APART_NS, LARGE, Parcel
+from procs.ingest.reads import Read
+from procs.ingest.shell import Shell
+
+WAIT_S = 10.0
+
+
+class Core:
+    """Writes a record for each message of a read, and is never due by itself."""
+
+    due = turned = 1 << 62
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.taken: list[int] = []
+        self.recorder = SimpleNamespace(parcel=Parcel([self]))
+
+    def send(self, data: bytes) -> bool:
+        self.sent.append(data)
+        return True
+
+    def reads(self, reads: Sequence[Read]) -> None:
+        self.taken.append(sum(len(read.frames) for read in reads))
+        for read in reads:
+            for frame in read.frames:
+                if frame == b"bad":
+                    raise OSError(5, "Input/output error")
+                self.recorder.parcel.add(frame, time.monotonic_ns())
+
+    def flush(self, mono: int) -> None:
+        return
+
+
+def shell(core: Core, gather_ms: int) -> Shell:
+    """Within a running loop; without what it is no matter here."""
+    found = Shell.__new__(Shell)
+    found.core = core  # type: ignore[assignment]
+    found._reads, found._gathering = [], Gathering(gather_ms)
+    found._taking = found._sending = None
+    found._over = asyncio.get_running_loop().create_future()
+    return found
+
+
+async def until_sent(core: Core, what: bytes) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while b"".join(core.sent) != what:
+        assert time.monotonic() < deadline, core.sent
+        await asyncio.sleep(0.001)
+
+
+def test_who_gathers_nothing_has_written_a_read_when_the_call_returns() -> None:
+    async def story() -> None:
+        core = Core()
+        received = shell(core, 0)._received(1)
+        for count in (3, 2):
+            received([b"x"] * count)
+            assert core.taken[-1] == count
+        assert core.taken == [3, 2]
+
+    asyncio.run(story())
+
+
+def test_what_is_gathered_is_taken_when_it_is_time_in_one_record() -> None:
+    async def story() -> None:
+        core = Core()
+        received = shell(core, 300)._received(1)
+        received([b"a"])
+        received([b"b"] * 10)
+        received([b"c"])
+        assert core.taken == [1]
+        await until_sent(core, b"a" + b"b" * 10 + b"c")
+        assert core.taken == [1, 11]
+
+    asyncio.run(story())
+
+
+def test_what_waits_for_more_on_its_way_to_the_lanes_goes_when_it_is_time() -> None:
+    async def story() -> None:
+        core = Core()
+        received = shell(core, 0)._received(1)
+        for number in range(2):
+            received([b"a", b"b", b"c"])
+            await until_sent(core, b"abc" * (number + 1))
+            assert core.recorder.parcel.at is None
+            await asyncio.sleep(2 * APART_NS / 1e9)
+
+    asyncio.run(story())
+
+
+def test_what_comes_after_something_large_waits_for_its_own_time() -> None:
+    async def story() -> None:
+        core = Core()
+        received = shell(core, 0)._received(1)
+        received([b"a", b"b"])
+        await asyncio.sleep(APART_NS / 2e9)
+        received([bytes(LARGE), b"c"])
+        await until_sent(core, b"ab" + bytes(LARGE) + b"c")
+
+    asyncio.run(story())
+
+
+def test_what_goes_wrong_in_a_read_ends_the_process() -> None:
+    async def story() -> None:
+        core = Core()
+        it = shell(core, 0)
+        it._received(1)([b"bad"])
+        assert it._over is not None
+        with pytest.raises(OSError, match="Input/output"):
+            await it._over
+        it._received(1)([b"more"])
+        assert core.taken == [1], "nothing is taken any more"
+
+    asyncio.run(story())
