@@ -608,6 +608,7 @@ struct trim {
 /* A window. Prices and sizes are trimmed. */
 struct window {
     uint64_t begin, last_id, first_id, id_sum, trades, buys, open, high, low, close, volume, bought, paid, buy_paid;
+    uint64_t largest;  /* of the sizes */
 };
 
 struct windows {
@@ -654,23 +655,24 @@ static inline int put_window(const struct windows *all, const struct window *now
 static inline int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
                            const int64_t *sizes, const int32_t *sides, int64_t buy, int64_t count)
 {
-    uint64_t signs = 0, large = 0;
+    uint64_t largest = 0, most;
     for (int64_t row = 0; row < count; row++) {
         uint64_t price = (uint64_t)prices[row] * by_price.inverse, size = (uint64_t)sizes[row] * by_size.inverse;
-        uint64_t is_buy = sides[row] == buy, bought = size & -is_buy;  /* no branch: who buys cannot be foretold */
-        signs |= price | (by_price.limit - price) | size | (by_size.limit - size);
+        uint64_t paid = price * size, bought = -(uint64_t)(sides[row] == buy);  /* no branch: it cannot be foretold */
         now->high = price > now->high ? price : now->high;
         now->low = price < now->low ? price : now->low;
-        now->buys += is_buy;
-        now->bought += bought;
+        largest = size > largest ? size : largest;
+        now->buys -= bought;
         now->volume += size;
-        now->paid += price * size;  /* whether that is too much the highest price and the volume will tell */
-        now->buy_paid += price * bought;
-        large |= now->volume;
+        now->bought += size & bought;
+        now->paid += paid;  /* whether that is too much the highest price and the volume will tell */
+        now->buy_paid += paid & bought;
     }
     now->trades += (uint64_t)count;
     now->close = (uint64_t)prices[count - 1] * by_price.inverse;
-    return !(signs >> 63 || large >> 63);
+    now->largest = largest > now->largest ? largest : now->largest;
+    return now->high <= by_price.limit && now->largest <= by_size.limit
+           && !__builtin_mul_overflow(now->largest, now->trades, &most) && !(most >> 62);
 }
 
 /* Trades of one symbol into windows; one without a trade is none, a trade that comes twice in a row counts once. How many
@@ -688,7 +690,7 @@ EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const 
         return !all->count || put_window(all, &now) ? 0 : -1;
     while (row < count) {
         int64_t first = row;
-        uint64_t seen = 0;
+        uint64_t most;
         if (all->count && ids[row] == now.last_id) {
             row++;
             continue;
@@ -708,10 +710,9 @@ EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const 
         for (; row < count && ts[row] - now.begin < width && (int64_t)(ids[row] - now.last_id) > 0; row++) {
             now.last_id = ids[row];
             now.id_sum += now.last_id;
-            seen |= now.last_id | now.id_sum;
         }
-        if (seen >> 62
-            || !add_rows(&now, all->price, all->size, prices + first, sizes + first, sides + first, buy, row - first))
+        if (!add_rows(&now, all->price, all->size, prices + first, sizes + first, sides + first, buy, row - first)
+            || __builtin_mul_overflow(now.last_id, now.trades, &most) || most >> 62)
             return first;
     }
     all->open = now;
