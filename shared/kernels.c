@@ -598,6 +598,16 @@ EXPORT int64_t lake_seconds(int64_t count, const uint8_t *kinds, const int64_t *
 
 /* --- from trades to windows of time ---------------------------------------------------------------------------- */
 
+/* The loops are compiled once more for processors that multiply several numbers of 64 bits at once. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDE __attribute__((target("avx512f,avx512dq,avx512vl")))
+#endif
+#ifdef __GNUC__
+#define ALWAYS inline __attribute__((always_inline))
+#else
+#define ALWAYS inline
+#endif
+
 /* Numbers that are multiples of a power of ten are made smaller by its odd factor: by the inverse of that modulo 2^64,
    which takes what is no multiple beyond the limit. The power of two stays; to a double it is nothing.  */
 struct trim {
@@ -623,7 +633,7 @@ struct windows {
 };
 
 /* A window as its numbers, each rounded once; no where one is too large for that. */
-static inline int put_window(const struct windows *all, const struct window *now)
+static ALWAYS int put_window(const struct windows *all, const struct window *now)
 {
     const double units = all->price_unit * all->size_unit, priced = (double)now->volume * all->price_unit;
     const int64_t at = all->count - 1, twos = all->price.twos + all->size.twos;
@@ -652,7 +662,7 @@ static inline int put_window(const struct windows *all, const struct window *now
 }
 
 /* Rows into a window; no where a number is too large or has more digits than was said. */
-static inline int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
+static ALWAYS int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
                            const int64_t *sizes, const int32_t *sides, int64_t buy, int64_t count)
 {
     uint64_t largest = 0, most;
@@ -679,8 +689,8 @@ static inline int add_rows(struct window *now, struct trim by_price, struct trim
    rows were taken: all of them where windows come in the order of time, ids within each in theirs, and no number is too
    large, or has more digits than was said. What was begun goes on with the next rows; none at all put the last window.
    Numbers are not below zero.  */
-EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
-                            struct windows *all)
+static ALWAYS int64_t windows_of(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                                 struct windows *all)
 {
     const uint64_t *ts = (const uint64_t *)columns[0], *ids = (const uint64_t *)columns[1], width = all->width;
     const int64_t *prices = columns[2], *sizes = columns[3];
@@ -717,4 +727,22 @@ EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const 
     }
     all->open = now;
     return row;
+}
+
+#ifdef WIDE
+WIDE static int64_t wide_windows_of(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                                    struct windows *all)
+{
+    return windows_of(count, columns, sides, buy, all);
+}
+#endif
+
+EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                            struct windows *all)
+{
+#ifdef WIDE
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return wide_windows_of(count, columns, sides, buy, all);
+#endif
+    return windows_of(count, columns, sides, buy, all);
 }

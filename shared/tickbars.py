@@ -66,7 +66,8 @@ def _days(files: list[Path], width: int) -> Iterator[pa.Table]:
 
 
 def _day(path: Path, width: int) -> pa.Table:
-    with pq.ParquetFile(path, read_dictionary=["side"], pre_buffer=False) as file:
+    # mapped, not copied: a tick file is replaced by another, never written to
+    with pq.ParquetFile(path, memory_map=True, read_dictionary=["side"], pre_buffer=False) as file:
         kinds = {name: file.schema_arrow.field(name).type for name in _READ}
         if kinds["ts"] != pa.timestamp("ns", "UTC") or not all(
             map(pa.types.is_decimal, (kinds["price"], kinds["qty"]))
