@@ -66,8 +66,7 @@ def _days(files: list[Path], width: int) -> Iterator[pa.Table]:
 
 
 def _day(path: Path, width: int) -> pa.Table:
-    # mapped, not copied: a tick file is replaced by another, never written to
-    with pq.ParquetFile(path, memory_map=True, read_dictionary=["side"], pre_buffer=False) as file:
+    with pq.ParquetFile(path, read_dictionary=["side"], pre_buffer=False) as file:
         kinds = {name: file.schema_arrow.field(name).type for name in _READ}
         if kinds["ts"] != pa.timestamp("ns", "UTC") or not all(
             map(pa.types.is_decimal, (kinds["price"], kinds["qty"]))
