@@ -1061,6 +1061,16 @@ EXPORT void lake_quotients(int64_t count, const int64_t *seconds, int64_t unit, 
 
 /* --- from trades to windows of time ---------------------------------------------------------------------------- */
 
+/* The loops are compiled once more for processors that multiply several numbers of 64 bits at once. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDE __attribute__((target("avx512f,avx512dq,avx512vl")))
+#endif
+#ifdef __GNUC__
+#define ALWAYS inline __attribute__((always_inline))
+#else
+#define ALWAYS inline
+#endif
+
 /* Numbers that are multiples of a power of ten are made smaller by its odd factor: by the inverse of that modulo 2^64,
    which takes what is no multiple beyond the limit. The power of two stays; to a double it is nothing.  */
 struct trim {
@@ -1071,6 +1081,7 @@ struct trim {
 /* A window. Prices and sizes are trimmed. */
 struct window {
     uint64_t begin, last_id, first_id, id_sum, trades, buys, open, high, low, close, volume, bought, paid, buy_paid;
+    uint64_t largest;  /* of the sizes */
 };
 
 struct windows {
@@ -1085,7 +1096,7 @@ struct windows {
 };
 
 /* A window as its numbers, each rounded once; no where one is too large for that. */
-static inline int put_window(const struct windows *all, const struct window *now)
+static ALWAYS int put_window(const struct windows *all, const struct window *now)
 {
     const double units = all->price_unit * all->size_unit, priced = (double)now->volume * all->price_unit;
     const int64_t at = all->count - 1, twos = all->price.twos + all->size.twos;
@@ -1114,34 +1125,35 @@ static inline int put_window(const struct windows *all, const struct window *now
 }
 
 /* Rows into a window; no where a number is too large or has more digits than was said. */
-static inline int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
+static ALWAYS int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
                            const int64_t *sizes, const int32_t *sides, int64_t buy, int64_t count)
 {
-    uint64_t signs = 0, large = 0;
+    uint64_t largest = 0, most;
     for (int64_t row = 0; row < count; row++) {
         uint64_t price = (uint64_t)prices[row] * by_price.inverse, size = (uint64_t)sizes[row] * by_size.inverse;
-        uint64_t is_buy = sides[row] == buy, bought = size & -is_buy;  /* no branch: who buys cannot be foretold */
-        signs |= price | (by_price.limit - price) | size | (by_size.limit - size);
+        uint64_t paid = price * size, bought = -(uint64_t)(sides[row] == buy);  /* no branch: it cannot be foretold */
         now->high = price > now->high ? price : now->high;
         now->low = price < now->low ? price : now->low;
-        now->buys += is_buy;
-        now->bought += bought;
+        largest = size > largest ? size : largest;
+        now->buys -= bought;
         now->volume += size;
-        now->paid += price * size;  /* whether that is too much the highest price and the volume will tell */
-        now->buy_paid += price * bought;
-        large |= now->volume;
+        now->bought += size & bought;
+        now->paid += paid;  /* whether that is too much the highest price and the volume will tell */
+        now->buy_paid += paid & bought;
     }
     now->trades += (uint64_t)count;
     now->close = (uint64_t)prices[count - 1] * by_price.inverse;
-    return !(signs >> 63 || large >> 63);
+    now->largest = largest > now->largest ? largest : now->largest;
+    return now->high <= by_price.limit && now->largest <= by_size.limit
+           && !__builtin_mul_overflow(now->largest, now->trades, &most) && !(most >> 62);
 }
 
 /* Trades of one symbol into windows; one without a trade is none, a trade that comes twice in a row counts once. How many
    rows were taken: all of them where windows come in the order of time, ids within each in theirs, and no number is too
    large, or has more digits than was said. What was begun goes on with the next rows; none at all put the last window.
    Numbers are not below zero.  */
-EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
-                            struct windows *all)
+static ALWAYS int64_t windows_of(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                                 struct windows *all)
 {
     const uint64_t *ts = (const uint64_t *)columns[0], *ids = (const uint64_t *)columns[1], width = all->width;
     const int64_t *prices = columns[2], *sizes = columns[3];
@@ -1151,7 +1163,7 @@ EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const 
         return !all->count || put_window(all, &now) ? 0 : -1;
     while (row < count) {
         int64_t first = row;
-        uint64_t seen = 0;
+        uint64_t most;
         if (all->count && ids[row] == now.last_id) {
             row++;
             continue;
@@ -1171,12 +1183,29 @@ EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const 
         for (; row < count && ts[row] - now.begin < width && (int64_t)(ids[row] - now.last_id) > 0; row++) {
             now.last_id = ids[row];
             now.id_sum += now.last_id;
-            seen |= now.last_id | now.id_sum;
         }
-        if (seen >> 62
-            || !add_rows(&now, all->price, all->size, prices + first, sizes + first, sides + first, buy, row - first))
+        if (!add_rows(&now, all->price, all->size, prices + first, sizes + first, sides + first, buy, row - first)
+            || __builtin_mul_overflow(now.last_id, now.trades, &most) || most >> 62)
             return first;
     }
     all->open = now;
     return row;
+}
+
+#ifdef WIDE
+WIDE static int64_t wide_windows_of(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                                    struct windows *all)
+{
+    return windows_of(count, columns, sides, buy, all);
+}
+#endif
+
+EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+                            struct windows *all)
+{
+#ifdef WIDE
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return wide_windows_of(count, columns, sides, buy, all);
+#endif
+    return windows_of(count, columns, sides, buy, all);
 }

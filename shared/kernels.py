@@ -242,7 +242,7 @@ class Windows(ctypes.Structure):
     _fields_ = (
         ("width", _Int), ("most", _Int), ("whole", _Pointer * 6), ("broken", _Pointer * 9), ("price", Trim),
         ("size", Trim), ("price_unit", ctypes.c_double), ("size_unit", ctypes.c_double), ("count", _Int),
-        ("now", _Int * 14),
+        ("now", _Int * 15),
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from shared.tickfiles import KINDS, as_text
 
 RUN = 1 << 15
 """Rows of a run: few enough that a busy day takes no more memory than a quiet one."""
-GROUP = 1 << 17
+GROUP = 1 << 16
 """Rows of a row group, and of a page: a reader begins anew with each, and the packer forgets what it has seen."""
 PAGES = {"max_rows_per_page": GROUP} if "max_rows_per_page" in signature(pq.ParquetWriter.__init__).parameters else {}
 """A page of 20,000 rows, as pyarrow makes them where nothing is said (and the first of these cannot be told), takes a
