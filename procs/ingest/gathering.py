@@ -1,8 +1,8 @@
 """When frames that were read become a record: at once after a lull, else together with what follows them shortly.
 
 A record wakes every process of the mesh, which costs more than a few events in it. So where little comes it waits
-longer for more: about eight times as long, and at best until a read that wakes this process anyway. What comes in
-between can still make it sooner.
+longer for more: about twice as long, and at best until a read that wakes this process anyway. What comes in between can
+still make it sooner.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 FEW: Final = 8
 """Up to so many frames are gathered longer."""
-FROM, UNTIL = 7, 9
+FROM, UNTIL = 1.75, 2.25
 """Times as long: from then on a read takes what waits along with itself, then it is taken without one."""
 MOST_WAITING: Final = 16_000
 """Frames that are taken at once."""

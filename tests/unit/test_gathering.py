@@ -29,7 +29,7 @@ def test_what_comes_after_a_lull_is_taken_at_once() -> None:
 
 
 def test_where_little_comes_it_is_gathered_longer() -> None:
-    made = records([k * 0.02 for k in range(51)], 10)
+    made = records([k * 0.02 for k in range(51)], 40)
     assert [round(b[0] - a[0], 6) for a, b in pairwise(made[:-1])] == [0.08] * (len(made) - 2)
     assert sum(count for _, count in made) == 51
 
