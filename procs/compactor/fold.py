@@ -32,7 +32,7 @@ BAR_OPTIONS: dict[str, Any] = {
     "column_encoding": _ENCODED,
     **PAGES,
 }
-"""A dictionary of times, ids and products is as long as the column itself: without, a day takes more than a quarter less."""
+"""A dictionary of times, ids and products is as long as their column: without, a day takes over a quarter less."""
 
 
 # --- lines ---
