@@ -7,7 +7,6 @@ sizes and the rest is taken again. Files are opened, chosen and closed by the ti
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is so far past its end, so that a slight disorder makes no second file."""
-MOST_HELD = 128
-"""Files whose descriptors are held."""
+MOST_HELD = 32
+"""Files whose descriptors are held from one write to the next; some systems give a process no more than 256."""
 KEEP = 120 * paths.SECOND
 """The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
 MOST_CHECKED = 64 << 20
@@ -65,7 +64,7 @@ class Archiver:
         self._every = self._every_s * paths.SECOND
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._open: dict[tuple[str, int], OpenFile] = {}
-        self._held: deque[OpenFile] = deque()
+        self._held: list[OpenFile] = []
         """Those of them with a descriptor."""
         self._lines: LineGroups | None = None
         self._closing: list[tuple[str, str]] = []
@@ -315,11 +314,12 @@ class Archiver:
 
     def _write(self, entry: OpenFile, more: bytes | memoryview = b"") -> None:
         """Appends what waits, and `more`."""
-        if not entry.is_held:
-            self._held.append(entry)
+        is_held = entry.is_held
         self.counters["bytes_written"] += entry.write(self._disk, more)
-        while len(self._held) > MOST_HELD:
-            self._held.popleft().release()
+        if not is_held and len(self._held) < MOST_HELD:
+            self._held.append(entry)
+        elif not is_held:
+            entry.release()
 
     # --- durability ---
 

@@ -64,6 +64,10 @@ class LineGroups:
                 return None
             return Made([Group(*group) for group in groups], linecolumns.trade_runs(columns))
         names, count = tuple(columns.symbols), len(columns)
+        if not count:
+            return Made((), ())
+        if not names:
+            raise IndexError("columns name a symbol that they do not hold")
         if len(set(names)) < len(names):
             return None
         return self._compiled(kernels.loops, columns, names, count, every)

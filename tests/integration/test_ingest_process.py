@@ -128,14 +128,14 @@ def test_a_sync_that_fails_beside_the_loop_ends_the_process(tmp_path: Path) -> N
     with emulator(tmp_path, "--rate", "1000", "--symbols", "SOLUSDT,ADAUSDT") as venue:
         ingest = Ingest(tmp_path, venue, first=BAD_DISK)
         with ingest.run() as process:
-            assert process.wait(20) == 1
+            assert process.wait(40) == 1
         held = len(ingest.events(Trade))
         assert held > 0 and "Input/output error" in (ingest.lake / "logs" / "src.log").read_text()
         ingest.first = ""
         with ingest.run() as process:  # recovery exists only at start
             ingest.wait_for(held + 300)
+            wait_until(lambda: set(ingest.missing().values()) == {0}, 30)
             assert drained(process) == 0
-        assert set(ingest.missing().values()) == {0}
 
 
 def test_kills_leave_no_trade_missing_and_none_doubled(tmp_path: Path) -> None:
