@@ -60,7 +60,11 @@ def ours(server: Server, folder: Path, market: Market, rate: float, seconds: flo
         try:
             listener.stdout.readline()
             time.sleep(SETTLE_S)
+            # Nobody looks on meanwhile, as nobody does with the peers: to read how much memory a process has takes it
+            # milliseconds in which it stands still, and a question keeps the load from sending.
+            product.watch.stop()
             product.go()
+            time.sleep(seconds)
             product.wait("all is sent", lambda: bool(server.order("state")["is_done"]), seconds * 3 + 30)
             time.sleep(SETTLE_S)
             listener.stdin.close()
