@@ -18,9 +18,9 @@ SECOND: Final = 1_000 * MS
 SYNC_NS: Final = 200 * MS
 SYNC_EARLY_NS: Final = 50 * MS
 """A turn so shortly before a sync is due makes it: better than one more wake-up."""
-FEW: Final = 8
-"""Up to so many records between two syncs nobody misses the loop while it waits for the disk, and a thread that waits
-in its stead costs wake-ups."""
+FEW: Final = 40
+"""Up to so many events and records between two syncs nobody misses the loop while it waits for the disk, and a thread
+that waits in its stead costs wake-ups."""
 LONGEST_SYNC_NS: Final = 500 * MS
 """A sync that takes longer is waited for, so that little is written that is not durable: what readers of a damaged
 journal take for the work of a power cut is `UNSYNCED_NS` long."""
@@ -49,7 +49,7 @@ class Recorder:
         self.is_dirty = False
         """Something was written that is not durable yet."""
         self._synced = 0  # when the last sync began, on the monotonic clock
-        self._unsynced = 0  # records since then
+        self._reached = 0  # the last number then
         self._syncing: int | None = None  # the last number that is durable once the sync that goes on is over
         self.ts = 0
         """Venue time of the journal: never goes back."""
@@ -114,7 +114,6 @@ class Recorder:
         self.ts = max(self.ts, now)
         data = self.writer.append(Batch(self.writer.last + 1, self.ts, events))
         self.is_dirty = True
-        self._unsynced += 1
         self.written = mono
         self.counters["events_out"] += len(events)
         if self._publisher is not None:
@@ -139,13 +138,13 @@ class Recorder:
         passed = mono - self._synced
         if passed < (SYNC_NS - SYNC_EARLY_NS if self._syncing is None else LONGEST_SYNC_NS):
             return
-        if self._syncing is not None or self._unsynced <= FEW:
+        if self._syncing is not None or self.writer.last - self._reached <= FEW:
             self.sync()
         else:
             self._syncing = self.writer.last
             self.writer.begin_sync()
             self._look()
-        self._synced, self._unsynced = mono, 0
+        self._synced, self._reached = mono, self.writer.last
 
     def _look(self) -> None:
         """Whether the sync that went on is over."""
