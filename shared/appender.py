@@ -72,7 +72,8 @@ class FileAppender:
         if self.size - self._handed < every or not hasattr(os, "posix_fadvise"):
             return
         # The system begins to write what is not on disk yet, and lets go what is: what it was handed the last time.
-        os.posix_fadvise(self._fd, self._forgotten, self.size - self._forgotten, os.POSIX_FADV_DONTNEED)
+        with contextlib.suppress(OSError):  # advice: a file system that takes none has lost nothing
+            os.posix_fadvise(self._fd, self._forgotten, self.size - self._forgotten, os.POSIX_FADV_DONTNEED)
         self._forgotten, self._handed = self._handed, self.size
 
     def begin_sync(self) -> None:

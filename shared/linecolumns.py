@@ -38,7 +38,7 @@ class Group(NamedTuple):
     symbol: str
     start: int
     """Begin of the interval, nanoseconds."""
-    data: bytes
+    data: bytes | memoryview
 
 
 def groups(columns: Columns, every: int) -> list[Group] | None:

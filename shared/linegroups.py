@@ -13,7 +13,7 @@ import numpy as np
 
 from shared import kernels, linecolumns
 from shared.events import Columns
-from shared.linecolumns import Array
+from shared.linecolumns import Array, Group
 
 MOST_GROUPS: Final = 1 << 14
 """Files that one batch may concern; with more, its events go singly."""
@@ -28,21 +28,11 @@ Run = tuple[str, int, int]
 """Symbol, first and last of trade ids without a hole."""
 
 
-class Group(NamedTuple):
-    """The lines of one symbol in one interval, in the order in which their events came."""
-
-    symbol: str
-    start: int
-    """Begin of the interval, nanoseconds."""
-    data: bytes | memoryview
-    """Good until the next group is asked for."""
-
-
 class Made(NamedTuple):
     """What a batch comes to."""
 
     groups: Iterable[Group]
-    """In the order of their first events."""
+    """In the order of their first events; the data of each is good until the next one is asked for."""
     runs: Iterable[Run]
     """All trade ids."""
 
@@ -62,7 +52,7 @@ class LineGroups:
             groups = linecolumns.groups(columns, every)
             if groups is None:
                 return None
-            return Made([Group(*group) for group in groups], linecolumns.trade_runs(columns))
+            return Made(groups, linecolumns.trade_runs(columns))
         names, count = tuple(columns.symbols), len(columns)
         if not count:
             return Made((), ())

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared import archive, compiled, kernels, lineruns, paths
+from shared import archive, kernels, lineruns, paths
 from shared.bars import Bars
 from shared.events import AggTrade, Columns, Feed, Quote, Trade
 from shared.files import Files
@@ -19,21 +19,12 @@ from shared.numbers import units
 from shared.rebuild import Rebuild
 from tests.fixtures import odd_lines
 from tests.fixtures.known import known
+from tests.fixtures.loops import library as library
 from tests.fixtures.odd_lines import SYMBOL
 from tests.fixtures.small_lake import HOUR, NOON, VENUE, Market
 
 DATE = paths.date_of(NOON)
 Fields = tuple[object, ...]
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    """The compiled loops."""
-    monkeypatch.setattr(kernels, "loops", None)
-    if compiled.build() is None:
-        pytest.skip("there is no C compiler here")
-    assert compiled.load() and kernels.loops is not None
-    return kernels.loops
 
 
 def in_columns(library: ctypes.CDLL, data: bytes) -> Columns:

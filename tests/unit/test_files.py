@@ -223,6 +223,20 @@ def test_what_was_written_is_forgotten_piece_by_piece_and_stands(
         assert told == [(0, 1200), (0, 2400), (2800, 1000)], "what stood before is not this writer's"
 
 
+def test_a_file_system_that_takes_no_advice_ends_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    if hasattr(os, "posix_fadvise"):
+        monkeypatch.setattr("os.posix_fadvise", refuse)
+    file = Files(tmp_path).appender("a.jsonl")
+    file.write(b"x" * 400)
+    file.forget(1)
+    file.write(b"y")
+    file.close()
+    assert Files(tmp_path).read("a.jsonl") == b"x" * 400 + b"y"
+
+
 def test_where_the_system_cannot_be_told_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.posix_fadvise", raising=False)
     file = Files(tmp_path).appender("a.jsonl")

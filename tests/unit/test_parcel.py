@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from procs.ingest.parcel import APART_NS, LARGE, Parcel
-
-
-class Lane:
-    def __init__(self) -> None:
-        self.messages: list[bytes] = []
-        self.is_full = False
-
-    def send(self, data: bytes) -> bool:
-        if not self.is_full:
-            self.messages.append(data)
-        return not self.is_full
+from tests.fixtures.desk import Lane
 
 
 def parcel() -> tuple[Parcel, Lane]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from shared import compiled, kernels
+from shared import kernels
 from shared.bars import Bars
 from shared.events import AggTrade, Bar, Columns, Feed, Quote, Trade, plain
 from shared.numbers import Units
@@ -20,20 +20,13 @@ from shared.series import Series
 from shared.tally import WINDOW, Tally, _places
 from tests.columns import columns_of
 from tests.fixtures.known import known
+from tests.fixtures.loops import library as library
+
+pytestmark = pytest.mark.usefixtures("library")
 
 S = 1_000_000_000
 T = 1_700_000_000
 UNIT = 10**8
-
-
-@pytest.fixture(autouse=True)
-def library(monkeypatch: pytest.MonkeyPatch) -> ctypes.CDLL:
-    """The compiled loops."""
-    monkeypatch.setattr(kernels, "loops", None)
-    if compiled.build() is None:
-        pytest.skip("there is no C compiler here")
-    assert compiled.load() and kernels.loops is not None
-    return kernels.loops
 
 
 def trade(at: float, one: int, price: int = UNIT, qty: int = UNIT, side: str = "buy", symbol: str = "AAA") -> Trade:
