@@ -19,7 +19,7 @@ TEXT: Final = 0x81
 """First byte of a whole text message: last fragment, no reserved bits, opcode 1."""
 _LONG: Final = 126
 """Of the second byte: the length stands in the next two."""
-MANY: Final = 32 << 10
+MANY: Final = 4 << 10
 """Bytes at once from which on it is worth it to look at all headers together …"""
 FEW: Final = 16
 """… unless so few messages come of it, for what looks like headers is something else."""
@@ -60,8 +60,8 @@ class Cut(Sequence[bytes]):
 
 def cut(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
     """The plain messages at the start of `data` (bytes, or memory of the caller's own that stays as it is), and the
-    offset of what follows them: a frame that is not plain, or one that is not whole yet, or, where thousands were cut
-    in one pass, perhaps more messages.
+    offset of what follows them: a frame that is not plain, or one that is not whole yet, or, where many were cut in
+    one pass, perhaps more messages.
     """
     if len(data) >= MANY:
         found, offset = _cut_many(data)

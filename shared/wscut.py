@@ -12,12 +12,14 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
-from shared.frames import MANY, TEXT, cut
+from shared.frames import TEXT, cut
 
 READ: Final = 256 << 10
 """Bytes that one read may bring …"""
 MARGIN: Final = 4 << 10
 """… and room before them for the beginning of a message whose end they bring."""
+MANY: Final = 32 << 10
+"""Bytes of a read that are not worth a copy: their room stays with them."""
 _CONTROL: Final = (0x88, 0x89, 0x8A)
 """First bytes of whole close, ping and pong frames."""
 

@@ -18,6 +18,7 @@ from procs.ingest.actions import Action, Close, Connect, Get, Send
 from procs.ingest.config import Config
 from procs.ingest.core import Ingest
 from procs.ingest.gathering import Gathering
+from procs.ingest.pace import Pace
 from procs.ingest.reads import Read
 from shared import ws
 from shared.clock import asleep
@@ -57,6 +58,8 @@ class Shell:
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._reads: list[Read] = []
         self._gathering = Gathering(config.gather_ms)
+        self._pace = Pace(config.gather_ms > 0)
+        self._pausing: asyncio.Handle | None = None
         self._taking: asyncio.Handle | None = None
         self._turning: asyncio.Handle | None = None
         self._sending: asyncio.Handle | None = None
@@ -134,6 +137,8 @@ class Shell:
         def received(messages: Sequence[bytes]) -> None:
             self._reads.append(Read(link, messages, time.time_ns(), time.monotonic_ns()))
             now = loop.time()
+            if self._pausing is None and (pause := self._pace.pause(len(messages), now)) > 0:
+                self._pausing = loop.call_soon(self._pause, pause)
             if not self._gathering.came(len(messages), now):
                 return
             if self._gathering.at <= now:  # within the read itself: another turn of the loop costs as much as a record
@@ -144,6 +149,11 @@ class Shell:
             self._taking = loop.call_at(self._gathering.at, self._guard, self._gathered)
 
         return received
+
+    def _pause(self, seconds: float) -> None:
+        """Stands still, and the whole loop with it: what comes meanwhile needs no wake-up."""
+        self._pausing = None
+        time.sleep(seconds)
 
     def _gathered(self) -> None:
         self._take()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from procs.ingest.gathering import Gathering
+from procs.ingest.pace import IN_A_ROW, Pace
 from procs.ingest.parcel import APART_NS, LARGE, Parcel
 from procs.ingest.reads import Read
 from procs.ingest.shell import Shell
@@ -47,8 +48,8 @@ def shell(core: Core, gather_ms: int) -> Shell:
     """Within a running loop; without what it is no matter here."""
     found = Shell.__new__(Shell)
     found.core = core  # type: ignore[assignment]
-    found._reads, found._gathering = [], Gathering(gather_ms)
-    found._taking = found._sending = None
+    found._reads, found._gathering, found._pace = [], Gathering(gather_ms), Pace(gather_ms > 0)
+    found._taking = found._sending = found._pausing = None
     found._over = asyncio.get_running_loop().create_future()
     return found
 
@@ -121,5 +122,23 @@ def test_what_goes_wrong_in_a_read_ends_the_process() -> None:
             await it._over
         it._received(1)([b"more"])
         assert core.taken == [1], "nothing is taken any more"
+
+    asyncio.run(story())
+
+
+def test_where_reads_follow_one_another_the_loop_pauses_once_for_all_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+
+    async def story() -> None:
+        core = Core()
+        it = shell(core, 1000)
+        sockets = [it._received(link) for link in (1, 2)]
+        for _ in range(IN_A_ROW):
+            for received in sockets:
+                received([b"x"])
+            await asyncio.sleep(0)
+        assert len(pauses) == IN_A_ROW // 2
+        await until_sent(core, b"x" * 2 * IN_A_ROW)
 
     asyncio.run(story())
