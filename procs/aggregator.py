@@ -29,6 +29,8 @@ MOST_BARS = 4096
 """Bars in one record; one time record seldom closes or revises more."""
 STATE_BYTES_PER_S = 1 << 20
 """Bytes of state written to checkpoints per second of record time: a large state is stored less often."""
+QUOTE_BYTES = 48
+"""Of a quote whose second is open."""
 
 
 class Config(StageConfig, kw_only=True, frozen=True):
@@ -64,8 +66,8 @@ class Aggregator:
         """Bars of seconds before are not given: they were, or only a part of them could be told."""
         self._resumes = False
         """The next record follows none that was taken."""
-        self._stored_at: int | None = None
-        self._state_bytes = 0
+        self._stored_at: int | None = None  # or the first record of this life
+        self._state_bytes = 0  # of the last checkpoint, but for open quotes
         self.given = 0
         self.counters = self._bars.counters
 
@@ -112,6 +114,8 @@ class Aggregator:
             self._ended = bool(ended)
         bars = self._told(given[1] if given else [], batch.ts)
         self._position, self._ts = batch.last, batch.ts
+        if self._stored_at is None:
+            self._stored_at = batch.ts
         until = self._bars.closed_until
         if until is None or (given is None and not ended):
             return []
@@ -130,7 +134,8 @@ class Aggregator:
 
     def commit(self, final: bool = False) -> None:
         """Stores the checkpoint, unless one stored lately makes a restart short enough: what follows it is replayed."""
-        wait = self._state_bytes * paths.SECOND // STATE_BYTES_PER_S
+        quotes = QUOTE_BYTES * self._bars.open_quotes
+        wait = (self._state_bytes + quotes) * paths.SECOND // STATE_BYTES_PER_S
         if not (final or self._ended) and self._stored_at is not None and self._ts < self._stored_at + wait:
             return
         state = self._bars.state()
@@ -143,7 +148,7 @@ class Aggregator:
             "state": state,
         }
         self._checkpoint.store(msgspec.msgpack.encode(saved))
-        self._stored_at, self._state_bytes = self._ts, len(state)
+        self._stored_at, self._state_bytes = self._ts, len(state) - quotes
 
     def close(self) -> None:
         """Holds nothing open."""

@@ -6,8 +6,9 @@ in floats, which say which multiple of 2**64 is missing: they need not be nearer
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,12 +16,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.events import BUY, QUOTE, Columns, Quote, Trade, plain
-from shared.numbers import DIGITS
+from shared.events import BUY, QUOTE, SELL, Columns, Quote, Trade, plain
+from shared.numbers import DIGITS, Units
 from shared.paths import SECOND
 from shared.quoteruns import ASK, BID, BID_QTY, FIELDS, ID, TS, Block, QuoteRuns, Stretch, single_quotes
 from shared.seconds import Second
 
+ROW_DIGITS = 8
+"""Of columns made of single events: as those of spot."""
 _INT64 = (1 << 63) - 1
 _WRAP = 2.0**64
 _PRECISE = 2.0**114
@@ -36,6 +39,43 @@ class Group(msgspec.Struct, gc=False):
     sec: int
     begin: int
     end: int
+
+
+def columned(events: Sequence[Trade | Quote], units: Units) -> Columns | None:
+    """What a bar asks of these; None where a number has too many digits for columns."""
+    places: dict[str, int] = {}
+    kinds, symbol = bytearray(), array("H")
+    texts: tuple[list[str], list[str], list[str], list[str]] = ([], [], [], [])
+    prices, sizes, asks, ask_sizes = texts
+    for event in events:
+        symbol.append(places.setdefault(event.symbol, len(places)))
+        if isinstance(event, Trade):
+            kinds.append(BUY if event.side == "buy" else SELL)
+            prices.append(event.price)
+            sizes.append(event.qty)
+        else:
+            kinds.append(QUOTE)
+            prices.append(event.bid)
+            sizes.append(event.bid_qty)
+            asks.append(event.ask)
+            ask_sizes.append(event.ask_qty)
+    unit = 10 ** (DIGITS - ROW_DIGITS)
+    try:
+        found = [[divmod(units[text], unit) for text in column] for column in texts]
+        if any(rest for column in found for _, rest in column):
+            return None
+        price, qty, ask, ask_qty = (array("q", [number for number, _ in column]).tobytes() for column in found)
+        ts, ids = array("q", [event.ts for event in events]).tobytes(), array("q", map(_id, events)).tobytes()
+    except (ValueError, OverflowError):
+        return None
+    unknown = bytes(8 * (len(events) - len(asks)))
+    return Columns(
+        list(places), ROW_DIGITS, bytes(kinds), symbol.tobytes(), ts, ts, ids, price, qty, ask, ask_qty, unknown
+    )
+
+
+def _id(event: Trade | Quote) -> int:
+    return event.trade_id if isinstance(event, Trade) else event.update_id
 
 
 def grouped(columns: Columns) -> Grouping | None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import insort
-from collections.abc import Iterable
-from itertools import repeat
+from collections.abc import Iterable, Sequence
+from itertools import groupby, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # numpy costs more than an idle aggregator
 STATE_VERSION = 3
 ENDS_QUOTES = ("disconnected", "suspended", "stale")
 """After one of these no quote stands until the next one comes."""
+FEW = 48
+"""Single events that cost less as they are. Of more, a busy moment may follow: what it finds should be rows already."""
 COUNTERS = ("duplicates", "excluded", "late_trades", "late_quotes", "late_feed", "unreadable", "revisions")
 
 
@@ -63,11 +65,28 @@ class Bars:
 
     # --- events ---
 
-    def take(self, events: Iterable[Event] | Columns) -> None:
+    def take(self, events: Sequence[Event] | Columns) -> None:
         """Adds events, in the order of their records."""
         if isinstance(events, Columns):
             self._columns(events)
-            return
+        elif kernels.loops is None or len(events) < FEW:
+            self._singly(events)
+        else:
+            self._gathered(events)
+
+    def _gathered(self, events: Sequence[Event]) -> None:
+        """Single events as columns, as far as they can be, so that a second has them all as a row."""
+        from shared.barcolumns import columned
+
+        for is_plain, run in groupby(events, _is_plain):
+            some = list(run)
+            columns = columned(some, self._units) if is_plain else None  # type: ignore[arg-type]
+            if columns is None:
+                self._singly(some)
+            else:
+                self._columns(columns)
+
+    def _singly(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, Quote):
                 self._quote(event)
@@ -79,7 +98,7 @@ class Bars:
                 self._feed(event)
 
     def add(self, event: Event) -> None:
-        self.take((event,))
+        self._singly((event,))
 
     def _quote(self, quote: Quote) -> None:
         series = self._series.get(quote.symbol) or self._begin(quote.symbol)
@@ -213,14 +232,14 @@ class Bars:
 
         grouping = grouped(columns)
         if grouping is None:
-            self.take(list(columns))
+            self._singly(columns)
             return
         for groups, seconds in grouping.trades():
             symbol = groups[0].symbol
             series = self._seconds_of(symbol)
             is_late = self._closed is not None and groups[0].sec < self._closed
             if seconds is None or is_late or seconds[0].first_id <= series.top:
-                self.take(grouping.single_trades(groups))
+                self._singly(grouping.single_trades(groups))
                 continue
             series.top = seconds[-1].last_id
             series.ids.add_range(seconds[0].first_id, series.top)
@@ -229,7 +248,7 @@ class Bars:
                     before.follow(second)
         for group, stretch in grouping.quotes():
             if self._closed is not None and group.sec < self._closed:
-                self.take(grouping.single_quotes(group))
+                self._singly(grouping.single_quotes(group))
                 continue
             second = self._seconds_of(group.symbol).begun(group.sec)
             if second.runs is None:
@@ -303,6 +322,11 @@ class Bars:
 
     # --- state ---
 
+    @property
+    def open_quotes(self) -> int:
+        """Quotes in seconds summed up as rows that are open: most of a busy moment's state."""
+        return self._tally.open_quotes if self._tally is not None else 0
+
     def state(self) -> bytes:
         """Everything, as msgpack; from it `from_state` goes on as if nothing had been."""
         rows = self._tally.seconds() if self._tally is not None else {}
@@ -324,6 +348,10 @@ class Bars:
 
 
 _in_order = attrgetter("window_start", "symbol")
+
+
+def _is_plain(event: Event) -> bool:
+    return isinstance(event, Quote) or (isinstance(event, Trade) and event.trade_type is None)
 
 
 def bars_hash(bars: Iterable[Bar]) -> str:

@@ -142,7 +142,7 @@ class Rebuild:
         return bars.take_hour(columns, hour * paths.HOUR) if isinstance(bars, HourBars) else None
 
 
-def _parts(runs: Runs) -> Iterator[Columns | Iterable[Event]]:
+def _parts(runs: Runs) -> Iterator[Columns | Sequence[Event]]:
     """As bars take them; aggregates wait."""
     for is_columns, some in groupby(runs, lambda run: isinstance(run, Columns)):
         if is_columns:
@@ -150,7 +150,7 @@ def _parts(runs: Runs) -> Iterator[Columns | Iterable[Event]]:
 
             yield from lineruns.cut(lineruns.joined([run for run in some if isinstance(run, Columns)]))
         else:
-            yield (event for run in some for event in run if not isinstance(event, AggTrade))
+            yield [event for run in some for event in run if not isinstance(event, AggTrade)]
 
 
 def _bars(*settings: Any) -> Bars:

@@ -195,6 +195,11 @@ class Tally:
         open_rows = self._rows[self._slots[self._slots >= 0], AT.second]
         return int(open_rows.max()) if len(open_rows) else None
 
+    @property
+    def open_quotes(self) -> int:
+        """Quotes of all open seconds."""
+        return int(self._rows[self._slots[self._slots >= 0], AT.quotes].sum())
+
     def close(self, closed: int, all_series: Mapping[str, Series], units: Units) -> tuple[list[Bar], list[Series]]:
         """The bars of seconds before `closed`, and the symbols of which some are left that cannot be closed as rows:
         these must be `taken`, then `move` must follow. `Series.open` holds no second any more that is due."""

@@ -109,10 +109,11 @@ def play(steps: Sequence[Step], in_columns: bool, restarts: set[int]) -> tuple[l
             given_out.append(bars.advance(step))
         elif isinstance(step, Feed):
             bars.add(step)
-        elif in_columns and step.digits:
-            bars.take(columns_of(step.events, step.digits))
+        elif in_columns:
+            bars.take(columns_of(step.events, step.digits) if step.digits else step.events)
         else:
-            bars.take(step.events)
+            for event in step.events:
+                bars.add(event)
     ids = [(symbol, series.ids.intervals, series.top) for symbol, series in sorted(bars._series.items())]
     return [*given_out, ids, bars.closed_until], bars.counters
 

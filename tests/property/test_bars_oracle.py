@@ -5,22 +5,37 @@ The oracle follows the words of the definition and shares no code with what it j
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared import kernels
 from shared.bars import Bars, bars_hash
 from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
 from shared.ids import Ids
+from tests.fixtures.loops import load
 
 S = 1_000_000_000
 START = 1_700_000_000
 LATENESS = 2 * S
 SPAN = 8
 SYMBOLS = ("AAA", "BBB")
+
+
+@pytest.fixture(autouse=True, scope="module", params=["singly", "as columns"])
+def _way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How single events are taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "loops", None)
+        if request.param == "as columns":
+            load()
+            patch.setattr("shared.bars.FEW", 1)
+        yield
 
 
 # --- the oracle ---

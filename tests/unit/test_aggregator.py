@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from procs.aggregator import Aggregator, Config
+from procs.aggregator import QUOTE_BYTES, STATE_BYTES_PER_S, Aggregator, Config
+from shared import kernels
 from shared.checkpoint import peek
 from shared.events import Bar, Batch, Columns, Event, Feed, Quote, Trade
 from shared.files import Files
 from shared.runner import Context, Stage
 from tests.columns import columns_of
+from tests.fixtures.loops import library as library
 
 S = 1_000_000_000
 T = 1_700_000_000 * S
@@ -115,15 +118,46 @@ def test_the_checkpoint_says_where_it_stands_and_is_final_on_a_stop(tmp_path: Pa
     assert again.given == stage.given
 
 
-def test_a_large_state_is_stored_less_often(tmp_path: Path) -> None:
+def quotes(ts: int, count: int) -> list[Event]:
+    return [Quote("AAA", ts + i, None, None, 0, "1.0", "1.0", "1.1", "1.0", i) for i in range(count)]
+
+
+def stored(root: Path) -> int:
+    """What the checkpoint knows of: a number of the journal, 0 where there is none."""
+    found: int = peek(Files(root), "journal/bars_1s/ckpt-binance").get("position", 0)
+    return found
+
+
+def test_a_large_state_is_stored_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "loops", None)
     stage, _ = begin(tmp_path)
-    many: list[Event] = [Quote("AAA", T + i, None, None, 0, "1.0", "1.0", "1.1", "1.0", i) for i in range(100_000)]
-    for batch in batches((T + S, many), (T + S + S // 10, []), (T + 20 * S, [])):
+    for batch in batches((T + S, quotes(T, 100_000)), (T + S + S // 10, []), (T + 20 * S, [])):
         list(stage.handle(batch))
         stage.commit()
         if batch.first == 1:
-            assert peek(Files(tmp_path), "journal/bars_1s/ckpt-binance")["position"] == batch.last
-    assert peek(Files(tmp_path), "journal/bars_1s/ckpt-binance")["position"] == 100_003
+            assert stored(tmp_path) == batch.last
+    assert stored(tmp_path) == 100_003
+
+
+def test_while_seconds_with_many_quotes_are_open_the_state_waits_for_their_end(
+    tmp_path: Path, library: ctypes.CDLL
+) -> None:
+    stage, _ = begin(tmp_path)
+    told = []
+    for batch in batches((T, []), (T + S, quotes(T, 100_000)), (T + S + S // 2, []), (T + 4 * S, []), (T + 9 * S, [])):
+        list(stage.handle(batch))
+        stage.commit()
+        told.append(stored(tmp_path))
+    assert told == [1, 1, 1, 100_004, 100_005]
+
+
+def test_a_state_that_waits_waits_no_longer_than_its_size_is_worth(tmp_path: Path, library: ctypes.CDLL) -> None:
+    stage, _ = begin(tmp_path, lateness_ms=60_000)
+    worth = QUOTE_BYTES * 100_000 * S // STATE_BYTES_PER_S
+    for batch in batches((T, []), (T + worth - 1, quotes(T, 100_000)), (T + worth + S // 10, [])):
+        list(stage.handle(batch))
+        stage.commit()
+        assert stored(tmp_path) == (batch.last if batch.ts != T + worth - 1 else 1)
 
 
 def test_ended_closes_everything_and_travels_on(tmp_path: Path) -> None:
