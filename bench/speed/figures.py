@@ -14,7 +14,7 @@ from typing import Final
 
 import psutil
 
-OURS: Final = ("pyzmq", "msgspec", "picows", "websockets", "numpy", "pyarrow", "polars", "duckdb", "zstandard")
+OURS: Final = ("pyzmq", "msgspec", "aiofastnet", "websockets", "numpy", "pyarrow", "polars", "duckdb", "zstandard")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Ingest as a process against the emulated venue: killed, drained, refused, and with either websocket library."""
+"""Ingest as a process against the emulated venue: killed, drained and refused."""
 
 from __future__ import annotations
 
@@ -94,10 +94,9 @@ def drained(process: subprocess.Popen[bytes]) -> int:
     return process.wait(10)
 
 
-@pytest.mark.parametrize("first", ["", 'sys.modules["picows"] = None'])
-def test_a_drained_stop_exits_0_with_everything_received(tmp_path: Path, first: str) -> None:
+def test_a_drained_stop_exits_0_with_everything_received(tmp_path: Path) -> None:
     with emulator(tmp_path, "--rate", "1000", "--symbols", "SOLUSDT,ADAUSDT") as venue:
-        ingest = Ingest(tmp_path, venue, first=first)
+        ingest = Ingest(tmp_path, venue)
         with ingest.run() as process:
             ingest.wait_for(300)
             begun = time.monotonic()

@@ -9,8 +9,7 @@ import pytest
 from shared import ws
 
 
-@pytest.mark.parametrize("implementation", ws.IMPLEMENTATIONS)
-def test_a_connection_lost_during_the_handshake_is_no_connection(implementation: str) -> None:
+def test_a_connection_lost_during_the_handshake_is_no_connection() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
@@ -19,9 +18,7 @@ def test_a_connection_lost_during_the_handshake_is_no_connection(implementation:
         server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ws.ConnectFailed):
-            await ws.connect(
-                f"ws://127.0.0.1:{port}/ws", lambda data: None, lambda code, why: None, implementation=implementation
-            )
+            await ws.connect(f"ws://127.0.0.1:{port}/ws", lambda data: None, lambda code, why: None)
         server.close()
 
     asyncio.run(main())

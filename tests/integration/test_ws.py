@@ -1,4 +1,4 @@
-"""Both websocket clients against servers that keep to the protocol, and against servers that do not."""
+"""The websocket client, plain and over TLS: servers that keep to the protocol, and servers that do not."""
 
 from __future__ import annotations
 
@@ -9,28 +9,36 @@ import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from shared import frames, ws
 from shared.wscut import Connection
-from tests.fixtures.certificates import make, server_context
+from tests.fixtures.certificates import contexts, make, server_context
 
-pytestmark = [
-    pytest.mark.parametrize("implementation", ["picows", "websockets"]),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+WAYS = ["ws", "wss", "wss by asyncio"]
+"""Over TLS there are two layers below the client."""
 
 TEXT, BINARY, CLOSE, PING, PONG, MORE = 1, 2, 8, 9, 10, 0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "wss" and find_spec("aiofastnet") is None:
+        pytest.skip("aiofastnet is not installed here")
+    if request.param == "wss by asyncio":
+        monkeypatch.setattr(ws, "aiofastnet", None)
+    return str(request.param)
+
+
 @pytest.fixture(autouse=True)
-def _is_installed(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _leaves_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ws, "CLOSE_S", 0.1)
-    if implementation not in ws.IMPLEMENTATIONS:
-        pytest.skip(f"{implementation} is not installed here")
 
 
 def frame(payload: bytes, kind: int = TEXT, fin: bool = True, first: int = 0) -> bytes:
@@ -69,18 +77,18 @@ async def heard(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 class Client:
     """What a connection brought."""
 
-    def __init__(self, implementation: str) -> None:
-        self.implementation = implementation
+    def __init__(self, way: str, context: ssl.SSLContext | None = None) -> None:
+        self._scheme = way.split()[0]
+        self._context = (context or contexts()[1]) if self._scheme == "wss" else None
         self.messages: list[bytes] = []
         self.ended: list[tuple[int, str]] = []
 
-    async def open(self, port: int, scheme: str = "ws", context: ssl.SSLContext | None = None) -> ws.Socket:
+    async def open(self, port: int) -> ws.Socket:
         return await ws.connect(
-            f"{scheme}://localhost:{port}/stream?streams=a@trade",
+            f"{self._scheme}://localhost:{port}/stream?streams=a@trade",
             self.messages.extend,
             lambda code, reason: self.ended.append((code, reason)),
-            implementation=self.implementation,
-            context=context,
+            context=self._context,
         )
 
     async def end(self, within_s: float = 8.0) -> tuple[int, str]:
@@ -94,7 +102,7 @@ class Client:
 
 
 def against(
-    serve: Serve, work: Callable[[int], Coroutine[None, None, None]], context: ssl.SSLContext | None = None
+    way: str, serve: Serve, work: Callable[[int], Coroutine[None, None, None]], context: ssl.SSLContext | None = None
 ) -> None:
     """Runs `work` with the port of a server that treats each connection with `serve`."""
 
@@ -107,7 +115,8 @@ def against(
             writer.transport.abort()
 
     async def main() -> None:
-        server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=context)
+        tls = None if way == "ws" else context or contexts()[0]
+        server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=tls)
         try:
             async with asyncio.timeout(30):
                 await work(server.sockets[0].getsockname()[1])
@@ -134,7 +143,7 @@ def bad(data: bytes, then_wait: bool = True) -> Serve:
 # --- the protocol ---
 
 
-def test_messages_arrive_whole_in_order_and_before_the_end(implementation: str) -> None:
+def test_messages_arrive_whole_in_order_and_before_the_end(way: str) -> None:
     sent = [b"x" * size for size in (0, 1, 125, 126, 65535, 65536, 1 << 20)] + [b'{"n":%d}' % n for n in range(5000)]
     half = len(sent[-1]) // 2
     parts = (
@@ -146,15 +155,15 @@ def test_messages_arrive_whole_in_order_and_before_the_end(implementation: str) 
     data = b"".join(map(frame, sent[:-1])) + parts + goodbye(1000, "ended")
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         await client.open(port)
         assert await client.end() == (1000, "ended")
         assert client.messages == sent
 
-    against(bad(data), work)
+    against(way, bad(data), work)
 
 
-def test_what_is_sent_arrives_pings_are_answered_and_no_compression_is_offered(implementation: str) -> None:
+def test_what_is_sent_arrives_pings_are_answered_and_no_compression_is_offered(way: str) -> None:
     got: list[tuple[int, bytes]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -167,7 +176,7 @@ def test_what_is_sent_arrives_pings_are_answered_and_no_compression_is_offered(i
         await reader.read()
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         socket = await client.open(port)
         socket.send(b'{"method":"SUBSCRIBE"}')
         socket.send(b"second")
@@ -176,16 +185,16 @@ def test_what_is_sent_arrives_pings_are_answered_and_no_compression_is_offered(i
         socket.close()
         assert sorted(got) == sorted([(TEXT, b'{"method":"SUBSCRIBE"}'), (TEXT, b"second"), (PONG, b"1234")])
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_a_server_that_never_answers_a_goodbye_is_left(implementation: str) -> None:
+def test_a_server_that_never_answers_a_goodbye_is_left(way: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await accept(reader, writer)
         await asyncio.sleep(10)
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         socket = await client.open(port)
         begun = time.monotonic()
         socket.close()
@@ -193,10 +202,10 @@ def test_a_server_that_never_answers_a_goodbye_is_left(implementation: str) -> N
         await client.end()
         assert time.monotonic() - begun < 1
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_what_is_under_way_at_our_goodbye_still_comes(implementation: str) -> None:
+def test_what_is_under_way_at_our_goodbye_still_comes(way: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await accept(reader, writer)
         assert (await heard(reader))[0] == CLOSE
@@ -205,12 +214,12 @@ def test_what_is_under_way_at_our_goodbye_still_comes(implementation: str) -> No
         await reader.read()
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         (await client.open(port)).close()
         await client.end()
         assert client.messages == [b"last"]
 
-    against(serve, work)
+    against(way, serve, work)
 
 
 # --- enemies ---
@@ -234,28 +243,28 @@ ENEMIES = {
 
 
 @pytest.mark.parametrize("enemy", ENEMIES)
-def test_a_server_that_breaks_the_protocol_is_left(implementation: str, enemy: str) -> None:
+def test_a_server_that_breaks_the_protocol_is_left(way: str, enemy: str) -> None:
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         await client.open(port)
         code, _ = await client.end()
         assert code != 1000
         assert client.messages in ([], [b"good"]), "nothing behind an error counts"
 
-    against(bad(frame(b"good") + ENEMIES[enemy] + frame(b"never")), work)
+    against(way, bad(frame(b"good") + ENEMIES[enemy] + frame(b"never")), work)
 
 
-def test_an_unfinished_fragment_and_a_cut_are_a_lost_connection(implementation: str) -> None:
+def test_an_unfinished_fragment_and_a_cut_are_a_lost_connection(way: str) -> None:
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         await client.open(port)
         assert await client.end() == (ws.LOST, "connection lost")
         assert client.messages == []
 
-    against(bad(frame(b"half", fin=False), then_wait=False), work)
+    against(way, bad(frame(b"half", fin=False), then_wait=False), work)
 
 
-def test_a_half_open_connection_is_noticed(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_open_connection_is_noticed(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ws, "PING_S", 0.2)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -263,17 +272,17 @@ def test_a_half_open_connection_is_noticed(implementation: str, monkeypatch: pyt
         await asyncio.sleep(20)  # reads no ping, answers none
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         begun = time.monotonic()
         await client.open(port)
         code, _ = await client.end()
         assert code != 1000
         assert time.monotonic() - begun < 5
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_single_bytes_are_put_together(implementation: str) -> None:
+def test_single_bytes_are_put_together(way: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await accept(reader, writer)
         for byte in frame(b"one") + frame(b"two" * 50) + goodbye(1000):
@@ -283,19 +292,19 @@ def test_single_bytes_are_put_together(implementation: str) -> None:
         await reader.read()
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         await client.open(port)
         assert (await client.end())[0] == 1000
         assert client.messages == [b"one", b"two" * 50]
 
-    against(serve, work)
+    against(way, serve, work)
 
 
 # --- no connection at all ---
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 451, 503])
-def test_a_refusal_gives_its_status(implementation: str, status: int) -> None:
+def test_a_refusal_gives_its_status(way: str, status: int) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 4\r\nContent-Type: text/plain\r\n\r\nnope" % status)
@@ -304,13 +313,13 @@ def test_a_refusal_gives_its_status(implementation: str, status: int) -> None:
 
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed) as refusal:
-            await Client(implementation).open(port)
+            await Client(way).open(port)
         assert refusal.value.status == status
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_a_redirect_is_not_followed(implementation: str) -> None:
+def test_a_redirect_is_not_followed(way: str) -> None:
     asked = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -322,14 +331,14 @@ def test_a_redirect_is_not_followed(implementation: str) -> None:
 
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed):
-            await Client(implementation).open(port)
+            await Client(way).open(port)
         assert len(asked) == 1
 
-    against(serve, work)
+    against(way, serve, work)
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Yes\r\n\r\n", b"\x00" * 100_000, b"SSH-2.0-x\r\n\r\n"])
-def test_a_server_of_something_else_is_no_venue(implementation: str, answer: bytes) -> None:
+def test_a_server_of_something_else_is_no_venue(way: str, answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
@@ -337,12 +346,12 @@ def test_a_server_of_something_else_is_no_venue(implementation: str, answer: byt
 
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed):
-            await Client(implementation).open(port)
+            await Client(way).open(port)
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_a_server_that_never_answers_is_given_up(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_is_given_up(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ws, "OPEN_S", 0.3)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -350,44 +359,44 @@ def test_a_server_that_never_answers_is_given_up(implementation: str, monkeypatc
 
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed):
-            await Client(implementation).open(port)
+            await Client(way).open(port)
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_a_connection_lost_during_the_handshake_is_no_connection(implementation: str) -> None:
+def test_a_connection_lost_during_the_handshake_is_no_connection(way: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
 
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed):
-            await Client(implementation).open(port)
+            await Client(way).open(port)
 
-    against(serve, work)
+    against(way, serve, work)
 
 
-def test_nobody_there_is_said(implementation: str) -> None:
+def test_nobody_there_is_said(way: str) -> None:
     async def main() -> None:
         with pytest.raises(ws.ConnectFailed) as refusal:
-            await Client(implementation).open(1)
+            await Client(way).open(1)
         assert refusal.value.status is None
 
     asyncio.run(main())
 
 
-def test_a_proxy_in_the_environment_is_not_used(implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_in_the_environment_is_not_used(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "socks_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
         monkeypatch.setenv(name.upper(), "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         await client.open(port)
         await client.end()
         assert client.messages == [b"direct"]
 
-    against(bad(frame(b"direct") + goodbye(1000)), work)
+    against(way, bad(frame(b"direct") + goodbye(1000)), work)
 
 
 # --- certificates ---
@@ -398,42 +407,35 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("certificates"))
 
 
-def test_a_certificate_nobody_signed_is_refused(implementation: str, certificates: Path) -> None:
+over_tls = pytest.mark.parametrize("way", WAYS[1:], indirect=True)
+
+
+@over_tls
+def test_a_certificate_nobody_signed_is_refused(way: str, certificates: Path) -> None:
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed, match="self-signed"):
-            await Client(implementation).open(port, "wss")
+            await ws.connect(f"wss://localhost:{port}/", print, print)
 
-    against(bad(frame(b"secret")), work, server_context(certificates, "good"))
+    against(way, bad(frame(b"secret")), work, server_context(certificates, "good"))
 
 
+@over_tls
 @pytest.mark.parametrize(("name", "why"), [("other", "ostname mismatch"), ("over", "has expired")])
 def test_a_trusted_certificate_of_another_name_or_time_is_refused(
-    implementation: str, certificates: Path, name: str, why: str
+    way: str, certificates: Path, name: str, why: str
 ) -> None:
     server = server_context(certificates, name)
     trusting = ssl.create_default_context(cafile=certificates / f"{name}.pem")
 
     async def work(port: int) -> None:
         with pytest.raises(ws.ConnectFailed, match=why):
-            await Client(implementation).open(port, "wss", trusting)
+            await Client(way, trusting).open(port)
 
-    against(bad(frame(b"secret")), work, server)
-
-
-def test_a_trusted_certificate_is_accepted(implementation: str, certificates: Path) -> None:
-    trusting = ssl.create_default_context(cafile=certificates / "good.pem")
-
-    async def work(port: int) -> None:
-        client = Client(implementation)
-        await client.open(port, "wss", trusting)
-        assert (await client.end())[0] == 1000
-        assert client.messages == [b"hello"]
-
-    against(bad(frame(b"hello") + goodbye(1000)), work, server_context(certificates, "good"))
+    against(way, bad(frame(b"secret")), work, server)
 
 
 def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(
-    implementation: str, monkeypatch: pytest.MonkeyPatch
+    way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thousands of plain ones with pings among them, of which websockets sees the pings alone; then all sorts."""
     seen: list[bytes] = []
@@ -463,12 +465,11 @@ def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(
         await asyncio.sleep(0.3)
 
     async def work(port: int) -> None:
-        client = Client(implementation)
+        client = Client(way)
         await client.open(port)
         assert await client.end() == (1000, "done")
         assert client.messages == expected
-        if implementation == "websockets":
-            assert seen[1:7] == [frame(b"p", PING)] * 6
-            assert len(seen[7]) < 100 + len(goodbye(1000, "done"))
+        assert seen[1:7] == [frame(b"p", PING)] * 6
+        assert len(seen[7]) < 100 + len(goodbye(1000, "done"))
 
-    against(serve, work)
+    against(way, serve, work)

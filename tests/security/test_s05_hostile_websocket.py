@@ -16,6 +16,7 @@ import pytest
 
 from shared import ws
 from tests.integration.test_ws import BINARY, CLOSE, ENEMIES, MORE, TEXT, Client, accept, against, frame, goodbye
+from tests.integration.test_ws import way as way
 
 ROUNDS = 60
 BOMB = zlib.compress(bytes(200 << 20), 9)
@@ -33,10 +34,7 @@ MORE_ENEMIES = {
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("implementation", ws.IMPLEMENTATIONS)
-def test_enemies_for_a_while_cost_neither_memory_nor_a_hang(
-    implementation: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_enemies_for_a_while_cost_neither_memory_nor_a_hang(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ws, "CLOSE_S", 0.05)
     monkeypatch.setattr(ws, "PING_S", 0.3)
     chance = random.Random(5)
@@ -49,7 +47,7 @@ def test_enemies_for_a_while_cost_neither_memory_nor_a_hang(
         await reader.read(1)
 
     async def meet(port: int) -> int:
-        client = Client(implementation)
+        client = Client(way)
         socket = await client.open(port)
         for _ in range(300):
             if client.ended:
@@ -76,7 +74,7 @@ def test_enemies_for_a_while_cost_neither_memory_nor_a_hang(
         assert held[1] - held[0] < 3 << 20, "what enemies brought is not kept"
         assert most < 96 << 20
 
-    against(serve, work)
+    against(way, serve, work)
 
 
 def test_the_limits_are_what_the_documents_say() -> None:

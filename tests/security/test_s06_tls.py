@@ -35,15 +35,16 @@ async def rest(port):
         await client.close()
 
 async def main():
-    said = {}
+    said, layers = {}, {ws.aiofastnet, None}
     for name, port in json.loads(sys.argv[1]).items():
         said[name] = await rest(port)
-        for implementation in ws.IMPLEMENTATIONS:
+        for layer in layers:
+            ws.aiofastnet = layer
             try:
-                await ws.connect(f"wss://localhost:{port}/x", print, print, implementation=implementation)
-                said[f"{name} {implementation}"] = "open"
+                await ws.connect(f"wss://localhost:{port}/x", print, print)
+                said[f"{name} {layer}"] = "open"
             except ws.ConnectFailed as why:
-                said[f"{name} {implementation}"] = str(why)
+                said[f"{name} {layer}"] = str(why)
     print(json.dumps(said))
 
 asyncio.run(main())

@@ -93,7 +93,7 @@ DOORS = {
     "zmq": {"shared/wire.py"},
     "filelock": {"shared/locks.py"},
     "websockets": {"shared/ws.py", "shared/wscut.py"},
-    "picows": {"shared/ws.py"},
+    "aiofastnet": {"shared/ws.py"},
     "aiohttp": {"shared/rest.py", "procs/emulator/"},
     "duckdb": {"shared/lake.py", "supervision/questions.py"},
     "pyarrow": {

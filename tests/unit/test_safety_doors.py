@@ -172,38 +172,25 @@ def test_an_answer_has_an_end_and_says_that_it_was_cut(tmp_path: Path) -> None:
 # --- what the clients of venues are told ---
 
 
-def test_both_websocket_clients_are_bounded_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_websocket_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each limit is tried with hostile servers; pings that nobody answers take longer than a test may."""
-    said: dict[str, dict[str, Any]] = {}
-
-    async def picows_connect(listener: object, url: str, **options: Any) -> None:
-        said["picows"] = options
-        raise OSError("enough")
+    said: dict[str, Any] = {}
 
     class Connect:
         def __init__(self, url: str, **options: Any) -> None:
-            said["websockets"] = options
+            said.update(options)
             raise OSError("enough")
 
     import websockets.asyncio.client
 
     monkeypatch.setattr(websockets.asyncio.client, "connect", Connect)
-    if "picows" in ws.IMPLEMENTATIONS:
-        monkeypatch.setattr("picows.ws_connect", picows_connect)
-    for implementation in ws.IMPLEMENTATIONS:
-        with pytest.raises(ws.ConnectFailed, match="enough"):
-            asyncio.run(ws.connect("ws://127.0.0.1:1", print, print, implementation=implementation))
+    with pytest.raises(ws.ConnectFailed, match="enough"):
+        asyncio.run(ws.connect("ws://127.0.0.1:1", print, print))
     own = {
         "compression": None, "proxy": None, "open_timeout": None, "ping_interval": 10, "ping_timeout": 10,
         "close_timeout": 1, "max_size": 1 << 20, "max_queue": 1024,
     }  # fmt: skip
-    assert said["websockets"] | own == said["websockets"]
-    if "picows" in said:
-        own = {
-            "ssl_context": None, "websocket_handshake_timeout": 10, "enable_auto_ping": True, "max_redirects": 0,
-            "auto_ping_idle_timeout": 10, "auto_ping_reply_timeout": 10, "max_frame_size": 1 << 20, "proxy": None,
-        }  # fmt: skip
-        assert said["picows"] | own == said["picows"]
+    assert said | own == said
 
 
 def test_the_rest_client_takes_nothing_from_the_environment_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
