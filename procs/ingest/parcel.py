@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.wire import Lane
 
-APART_NS: Final = 5_000_000
+APART_NS: Final = 30_000_000
 """From one message to the next at least, unless it is large."""
 LARGE: Final = 64 << 10
 """Bytes that are sent at once."""
