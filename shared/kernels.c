@@ -1108,17 +1108,16 @@ static ALWAYS uint64_t higher(uint64_t one, uint64_t other)
     return one > other ? one : other;
 }
 
-/* A window as its numbers, which `divide` will make smaller; no where one is too large for that. */
+/* A window as its numbers, each rounded once; no where one is too large for that. */
 static ALWAYS int put_window(const struct windows *all, const struct window *now)
 {
+    const double units = all->price_unit * all->size_unit, priced = (double)now->volume * all->price_unit;
     const int64_t at = all->count - 1, twos = all->price.twos + all->size.twos;
-    const uint64_t broken[] = {now->open, now->high, now->low, now->close, now->volume, now->bought, now->paid,
-                               now->buy_paid};
     int64_t most_paid;
     /* odd numbers up to 2^53, times a power of two, are doubles */
     if (__builtin_mul_overflow((int64_t)now->high, (int64_t)now->volume, &most_paid) || most_paid >> twos >> 53
         || now->high >> all->price.twos >> 53 || now->volume >> all->size.twos >> 53
-        || (double)(int64_t)now->volume * all->price_unit >= 9e15 * (double)((int64_t)1 << twos))
+        || priced >= 9e15 * (double)((int64_t)1 << twos))
         return 0;
     all->whole[0][at] = now->begin;
     all->whole[1][at] = now->trades;
@@ -1126,25 +1125,19 @@ static ALWAYS int put_window(const struct windows *all, const struct window *now
     all->whole[3][at] = now->first_id;
     all->whole[4][at] = now->last_id;
     all->whole[5][at] = now->id_sum;
-    for (int column = 0; column < 8; column++)
-        all->broken[column][at] = (double)(int64_t)broken[column];
+    all->broken[0][at] = (double)(int64_t)now->open / all->price_unit;
+    all->broken[1][at] = (double)(int64_t)now->high / all->price_unit;
+    all->broken[2][at] = (double)(int64_t)now->low / all->price_unit;
+    all->broken[3][at] = (double)(int64_t)now->close / all->price_unit;
+    all->broken[4][at] = (double)(int64_t)now->volume / all->size_unit;
+    all->broken[5][at] = (double)(int64_t)now->bought / all->size_unit;
+    all->broken[6][at] = (double)(int64_t)now->paid / units;
+    all->broken[7][at] = (double)(int64_t)now->buy_paid / units;
+    all->broken[8][at] = (double)(int64_t)now->paid / priced;  /* no number where nothing was traded */
     return 1;
 }
 
-/* Windows that were put get their units, each number rounded once: many at a time, for a processor divides eight as
-   quickly as one.  */
-static ALWAYS void divide(const struct windows *all, int64_t from, int64_t behind)
-{
-    const double units[] = {all->price_unit, all->price_unit, all->price_unit, all->price_unit, all->size_unit,
-                            all->size_unit, all->price_unit * all->size_unit, all->price_unit * all->size_unit};
-    for (int64_t at = from; at < behind; at++)  /* no number where nothing was traded */
-        all->broken[8][at] = all->broken[6][at] / (all->broken[4][at] * all->price_unit);
-    for (int column = 0; column < 8; column++)
-        for (int64_t at = from; at < behind; at++)
-            all->broken[column][at] /= units[column];
-}
-
-/* Takes rows into the window as long as they belong to it and their ids rise; the first one does. Where they end. */
+/* Takes rows into the window as long as they belong to it and their ids rise, as the first one does. Where they end. */
 typedef int64_t take_rows(const struct windows *all, struct window *now, const struct trades *trades, int64_t row);
 
 static ALWAYS int64_t take_plainly(const struct windows *all, struct window *now, const struct trades *trades,
@@ -1155,10 +1148,9 @@ static ALWAYS int64_t take_plainly(const struct windows *all, struct window *now
         now->id_sum += trades->ids[row++];
     while (row < trades->count && trades->ts[row] - now->begin < all->width
            && (int64_t)(trades->ids[row] - trades->ids[row - 1]) > 0);
-    for (int64_t at = first; at < row; at++) {
+    for (int64_t at = first; at < row; at++) {  /* no branch for the side: it cannot be foretold */
         uint64_t price = trades->prices[at] * all->price.inverse, size = trades->sizes[at] * all->size.inverse;
-        uint64_t paid = price * size, bought = -(uint64_t)(trades->sides[at] == trades->buy);  /* no branch: it cannot be
-                                                                                                  foretold */
+        uint64_t paid = price * size, bought = -(uint64_t)(trades->sides[at] == trades->buy);
         now->high = higher(price, now->high);
         now->low = lower(price, now->low);
         now->largest = higher(size, now->largest);
@@ -1174,26 +1166,38 @@ static ALWAYS int64_t take_plainly(const struct windows *all, struct window *now
 #if defined(__x86_64__) && defined(__GNUC__)
 #define WIDE __attribute__((target("avx512f,avx512dq,avx512vl")))
 
-/* The same, eight rows at once: `in` are those of them that count. */
+/* Of each of these the sum of its eight numbers. */
+WIDE static inline __m256i four_sums(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    const __m512i ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    const __m512i cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
+    const __m256i ab_half = _mm256_add_epi64(_mm512_castsi512_si256(ab), _mm512_extracti64x4_epi64(ab, 1));
+    const __m256i cd_half = _mm256_add_epi64(_mm512_castsi512_si256(cd), _mm512_extracti64x4_epi64(cd, 1));
+    return _mm256_add_epi64(_mm256_permute2x128_si256(ab_half, cd_half, 0x20),
+                            _mm256_permute2x128_si256(ab_half, cd_half, 0x31));
+}
+
+/* The same, eight rows at once. */
 WIDE static inline int64_t take_widely(const struct windows *all, struct window *now, const struct trades *trades,
                                        int64_t row)
 {
     const __m512i begin = _mm512_set1_epi64((int64_t)now->begin), width = _mm512_set1_epi64((int64_t)all->width);
     const __m512i by_price = _mm512_set1_epi64((int64_t)all->price.inverse);
-    const __m512i by_size = _mm512_set1_epi64((int64_t)all->size.inverse);
+    const __m512i by_size = _mm512_set1_epi64((int64_t)all->size.inverse), none = _mm512_setzero_si512();
     const __m256i buy = _mm256_set1_epi32((int32_t)trades->buy);
-    __m512i high = _mm512_setzero_si512(), low = _mm512_set1_epi64(-1), largest = high, volume = high, bought = high;
-    __m512i paid = high, buy_paid = high, id_sum = high;
-    __mmask8 in, first = 1;
+    const int64_t start = row;
+    __m512i high = none, low = _mm512_set1_epi64(-1), largest = none, volume = none, bought = none, paid = none;
+    __m512i buy_paid = none;
+    __mmask8 in, known = 1;  /* rows that count; the one before which none need be looked at */
     do {
-        const int64_t left = trades->count - row;
-        const __mmask8 there = left < 8 ? (__mmask8)((1 << left) - 1) : 0xFF;
+        const __mmask8 there = trades->count - row < 8 ? (__mmask8)((1 << (trades->count - row)) - 1) : 0xFF;
         const __m512i ids = _mm512_maskz_loadu_epi64(there, trades->ids + row);
-        const __m512i before = _mm512_maskz_loadu_epi64(there & ~first, trades->ids + row - 1);
+        const __m512i before = _mm512_maskz_loadu_epi64(there & ~known, trades->ids + row - 1);
         const __m512i since = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(there, trades->ts + row), begin);
-        const __mmask8 rise = first | _mm512_cmpgt_epi64_mask(_mm512_sub_epi64(ids, before), _mm512_setzero_si512());
-        const int taken = __builtin_ctz(~(unsigned)(there & rise & _mm512_cmplt_epu64_mask(since, width)));
-        in = (__mmask8)((1 << taken) - 1);
+        in = there & _mm512_cmplt_epu64_mask(since, width)
+             & (known | _mm512_cmpgt_epi64_mask(_mm512_sub_epi64(ids, before), none));
+        if (in != 0xFF)
+            in = (__mmask8)((in ^ (in + 1)) >> 1);  /* those before the first that does not */
         const __mmask8 buys = _mm256_mask_cmpeq_epi32_mask(in, _mm256_maskz_loadu_epi32(in, trades->sides + row), buy);
         const __m512i price = _mm512_mullo_epi64(_mm512_maskz_loadu_epi64(in, trades->prices + row), by_price);
         const __m512i size = _mm512_mullo_epi64(_mm512_maskz_loadu_epi64(in, trades->sizes + row), by_size);
@@ -1205,19 +1209,26 @@ WIDE static inline int64_t take_widely(const struct windows *all, struct window 
         bought = _mm512_mask_add_epi64(bought, buys, bought, size);
         paid = _mm512_add_epi64(paid, worth);
         buy_paid = _mm512_mask_add_epi64(buy_paid, buys, buy_paid, worth);
-        id_sum = _mm512_mask_add_epi64(id_sum, in, id_sum, ids);
         now->buys += (uint64_t)__builtin_popcount(buys);
-        row += taken;
-        first = 0;
+        row += 8;
+        known = 0;
     } while (in == 0xFF);
+    row += __builtin_popcount(in) - 8;
+    uint64_t sums[4];
+    _mm256_storeu_si256((__m256i *)sums, four_sums(volume, bought, paid, buy_paid));
+    now->volume += sums[0];
+    now->bought += sums[1];
+    now->paid += sums[2];
+    now->buy_paid += sums[3];
     now->high = higher(now->high, _mm512_reduce_max_epu64(high));
     now->low = lower(now->low, _mm512_reduce_min_epu64(low));
     now->largest = higher(now->largest, _mm512_reduce_max_epu64(largest));
-    now->volume += (uint64_t)_mm512_reduce_add_epi64(volume);
-    now->bought += (uint64_t)_mm512_reduce_add_epi64(bought);
-    now->paid += (uint64_t)_mm512_reduce_add_epi64(paid);
-    now->buy_paid += (uint64_t)_mm512_reduce_add_epi64(buy_paid);
-    now->id_sum += (uint64_t)_mm512_reduce_add_epi64(id_sum);
+    const uint64_t id = trades->ids[start], count = (uint64_t)(row - start);
+    if (trades->ids[row - 1] - id == count - 1)  /* they rise, so none is left out */
+        now->id_sum += count * id + count * (count - 1) / 2;
+    else
+        for (int64_t at = start; at < row; at++)
+            now->id_sum += trades->ids[at];
     return row;
 }
 #endif
@@ -1239,13 +1250,11 @@ static ALWAYS int is_sound(const struct windows *all, const struct window *now)
 static ALWAYS int64_t windows_of(const struct trades *trades, struct windows *all, take_rows *take)
 {
     const uint64_t *ts = trades->ts, *ids = trades->ids, width = all->width;
-    const int64_t from = all->count ? all->count - 1 : 0;
     struct window now = all->open;
     int64_t row = 0;
     if (!trades->count) {
         if (all->count && !put_window(all, &now))
             return -1;
-        divide(all, from, all->count);
         return 0;
     }
     while (row < trades->count) {
@@ -1275,25 +1284,40 @@ static ALWAYS int64_t windows_of(const struct trades *trades, struct windows *al
         if (!is_sound(all, &now))
             return first;
     }
-    divide(all, from, all->count - 1);
     all->open = now;
     return row;
 }
 
-#ifdef WIDE
-WIDE static int64_t wide_windows_of(const struct trades *trades, struct windows *all)
-{
-    return windows_of(trades, all, take_widely);
-}
-#endif
-
+/* Columns are ts, ids, prices and sizes. */
 EXPORT int64_t lake_windows(int64_t count, const uint64_t *const *columns, const int32_t *sides, int64_t buy,
                             struct windows *all)
 {
     const struct trades trades = {count, columns[0], columns[1], columns[2], columns[3], sides, buy};
-#ifdef WIDE
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return wide_windows_of(&trades, all);
-#endif
     return windows_of(&trades, all, take_plainly);
 }
+
+#ifdef WIDE
+EXPORT int lake_is_wide(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+           && __builtin_cpu_supports("avx512vl");
+}
+
+WIDE EXPORT int64_t lake_wide_windows(int64_t count, const uint64_t *const *columns, const int32_t *sides, int64_t buy,
+                                      struct windows *all)
+{
+    const struct trades trades = {count, columns[0], columns[1], columns[2], columns[3], sides, buy};
+    return windows_of(&trades, all, take_widely);
+}
+#else
+EXPORT int lake_is_wide(void)
+{
+    return 0;
+}
+
+EXPORT int64_t lake_wide_windows(int64_t count, const uint64_t *const *columns, const int32_t *sides, int64_t buy,
+                                 struct windows *all)
+{
+    return lake_windows(count, columns, sides, buy, all);  /* never asked for */
+}
+#endif
