@@ -1061,10 +1061,6 @@ EXPORT void lake_quotients(int64_t count, const int64_t *seconds, int64_t unit, 
 
 /* --- from trades to windows of time ---------------------------------------------------------------------------- */
 
-/* The loops are compiled once more for processors that multiply several numbers of 64 bits at once. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define WIDE __attribute__((target("avx512f,avx512dq,avx512vl")))
-#endif
 #ifdef __GNUC__
 #define ALWAYS inline __attribute__((always_inline))
 #else
@@ -1095,6 +1091,23 @@ struct windows {
     struct window open;            /* the last one of them */
 };
 
+struct trades {
+    int64_t count;
+    const uint64_t *ts, *ids, *prices, *sizes;
+    const int32_t *sides;
+    int64_t buy;
+};
+
+static ALWAYS uint64_t lower(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+static ALWAYS uint64_t higher(uint64_t one, uint64_t other)
+{
+    return one > other ? one : other;
+}
+
 /* A window as its numbers, each rounded once; no where one is too large for that. */
 static ALWAYS int put_window(const struct windows *all, const struct window *now)
 {
@@ -1124,88 +1137,187 @@ static ALWAYS int put_window(const struct windows *all, const struct window *now
     return 1;
 }
 
-/* Rows into a window; no where a number is too large or has more digits than was said. */
-static ALWAYS int add_rows(struct window *now, struct trim by_price, struct trim by_size, const int64_t *prices,
-                           const int64_t *sizes, const int32_t *sides, int64_t buy, int64_t count)
+/* Takes rows into the window as long as they belong to it and their ids rise, as the first one does. Where they end. */
+typedef int64_t take_rows(const struct windows *all, struct window *now, const struct trades *trades, int64_t row);
+
+static ALWAYS int64_t take_plainly(const struct windows *all, struct window *now, const struct trades *trades,
+                                   int64_t row)
 {
-    uint64_t largest = 0, most;
-    for (int64_t row = 0; row < count; row++) {
-        uint64_t price = (uint64_t)prices[row] * by_price.inverse, size = (uint64_t)sizes[row] * by_size.inverse;
-        uint64_t paid = price * size, bought = -(uint64_t)(sides[row] == buy);  /* no branch: it cannot be foretold */
-        now->high = price > now->high ? price : now->high;
-        now->low = price < now->low ? price : now->low;
-        largest = size > largest ? size : largest;
+    const int64_t first = row;
+    do
+        now->id_sum += trades->ids[row++];
+    while (row < trades->count && trades->ts[row] - now->begin < all->width
+           && (int64_t)(trades->ids[row] - trades->ids[row - 1]) > 0);
+    for (int64_t at = first; at < row; at++) {  /* no branch for the side: it cannot be foretold */
+        uint64_t price = trades->prices[at] * all->price.inverse, size = trades->sizes[at] * all->size.inverse;
+        uint64_t paid = price * size, bought = -(uint64_t)(trades->sides[at] == trades->buy);
+        now->high = higher(price, now->high);
+        now->low = lower(price, now->low);
+        now->largest = higher(size, now->largest);
         now->buys -= bought;
         now->volume += size;
         now->bought += size & bought;
-        now->paid += paid;  /* whether that is too much the highest price and the volume will tell */
+        now->paid += paid;
         now->buy_paid += paid & bought;
     }
-    now->trades += (uint64_t)count;
-    now->close = (uint64_t)prices[count - 1] * by_price.inverse;
-    now->largest = largest > now->largest ? largest : now->largest;
-    return now->high <= by_price.limit && now->largest <= by_size.limit
-           && !__builtin_mul_overflow(now->largest, now->trades, &most) && !(most >> 62);
+    return row;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define WIDE __attribute__((target("avx512f,avx512dq,avx512vl")))
+
+/* Of each of these the sum of its eight numbers. */
+WIDE static inline __m256i four_sums(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    const __m512i ab = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    const __m512i cd = _mm512_add_epi64(_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
+    const __m256i ab_half = _mm256_add_epi64(_mm512_castsi512_si256(ab), _mm512_extracti64x4_epi64(ab, 1));
+    const __m256i cd_half = _mm256_add_epi64(_mm512_castsi512_si256(cd), _mm512_extracti64x4_epi64(cd, 1));
+    return _mm256_add_epi64(_mm256_permute2x128_si256(ab_half, cd_half, 0x20),
+                            _mm256_permute2x128_si256(ab_half, cd_half, 0x31));
+}
+
+/* The same, eight rows at once. */
+WIDE static inline int64_t take_widely(const struct windows *all, struct window *now, const struct trades *trades,
+                                       int64_t row)
+{
+    const __m512i begin = _mm512_set1_epi64((int64_t)now->begin), width = _mm512_set1_epi64((int64_t)all->width);
+    const __m512i by_price = _mm512_set1_epi64((int64_t)all->price.inverse);
+    const __m512i by_size = _mm512_set1_epi64((int64_t)all->size.inverse), none = _mm512_setzero_si512();
+    const __m256i buy = _mm256_set1_epi32((int32_t)trades->buy);
+    const int64_t start = row;
+    __m512i high = none, low = _mm512_set1_epi64(-1), largest = none, volume = none, bought = none, paid = none;
+    __m512i buy_paid = none;
+    __mmask8 in, known = 1;  /* rows that count; the one before which none need be looked at */
+    do {
+        const __mmask8 there = trades->count - row < 8 ? (__mmask8)((1 << (trades->count - row)) - 1) : 0xFF;
+        const __m512i ids = _mm512_maskz_loadu_epi64(there, trades->ids + row);
+        const __m512i before = _mm512_maskz_loadu_epi64(there & ~known, trades->ids + row - 1);
+        const __m512i since = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(there, trades->ts + row), begin);
+        in = there & _mm512_cmplt_epu64_mask(since, width)
+             & (known | _mm512_cmpgt_epi64_mask(_mm512_sub_epi64(ids, before), none));
+        if (in != 0xFF)
+            in = (__mmask8)((in ^ (in + 1)) >> 1);  /* those before the first that does not */
+        const __mmask8 buys = _mm256_mask_cmpeq_epi32_mask(in, _mm256_maskz_loadu_epi32(in, trades->sides + row), buy);
+        const __m512i price = _mm512_mullo_epi64(_mm512_maskz_loadu_epi64(in, trades->prices + row), by_price);
+        const __m512i size = _mm512_mullo_epi64(_mm512_maskz_loadu_epi64(in, trades->sizes + row), by_size);
+        const __m512i worth = _mm512_mullo_epi64(price, size);
+        high = _mm512_max_epu64(high, price);
+        low = _mm512_mask_min_epu64(low, in, low, price);
+        largest = _mm512_max_epu64(largest, size);
+        volume = _mm512_add_epi64(volume, size);
+        bought = _mm512_mask_add_epi64(bought, buys, bought, size);
+        paid = _mm512_add_epi64(paid, worth);
+        buy_paid = _mm512_mask_add_epi64(buy_paid, buys, buy_paid, worth);
+        now->buys += (uint64_t)__builtin_popcount(buys);
+        row += 8;
+        known = 0;
+    } while (in == 0xFF);
+    row += __builtin_popcount(in) - 8;
+    uint64_t sums[4];
+    _mm256_storeu_si256((__m256i *)sums, four_sums(volume, bought, paid, buy_paid));
+    now->volume += sums[0];
+    now->bought += sums[1];
+    now->paid += sums[2];
+    now->buy_paid += sums[3];
+    now->high = higher(now->high, _mm512_reduce_max_epu64(high));
+    now->low = lower(now->low, _mm512_reduce_min_epu64(low));
+    now->largest = higher(now->largest, _mm512_reduce_max_epu64(largest));
+    const uint64_t id = trades->ids[start], count = (uint64_t)(row - start);
+    if (trades->ids[row - 1] - id == count - 1)  /* they rise, so none is left out */
+        now->id_sum += count * id + count * (count - 1) / 2;
+    else
+        for (int64_t at = start; at < row; at++)
+            now->id_sum += trades->ids[at];
+    return row;
+}
+#endif
+
+/* Whether the sums of a window are what they should be: no number was too large or had more digits than was said. What
+   was paid may be too much; that the highest price and the volume will tell.  */
+static ALWAYS int is_sound(const struct windows *all, const struct window *now)
+{
+    uint64_t most, most_id;
+    return now->high <= all->price.limit && now->largest <= all->size.limit
+           && !__builtin_mul_overflow(now->largest, now->trades, &most) && !(most >> 62)
+           && !__builtin_mul_overflow(now->last_id, now->trades, &most_id) && !(most_id >> 62);
 }
 
 /* Trades of one symbol into windows; one without a trade is none, a trade that comes twice in a row counts once. How many
    rows were taken: all of them where windows come in the order of time, ids within each in theirs, and no number is too
    large, or has more digits than was said. What was begun goes on with the next rows; none at all put the last window.
    Numbers are not below zero.  */
-static ALWAYS int64_t windows_of(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
-                                 struct windows *all)
+static ALWAYS int64_t windows_of(const struct trades *trades, struct windows *all, take_rows *take)
 {
-    const uint64_t *ts = (const uint64_t *)columns[0], *ids = (const uint64_t *)columns[1], width = all->width;
-    const int64_t *prices = columns[2], *sizes = columns[3];
+    const uint64_t *ts = trades->ts, *ids = trades->ids, width = all->width;
     struct window now = all->open;
     int64_t row = 0;
-    if (!count)
-        return !all->count || put_window(all, &now) ? 0 : -1;
-    while (row < count) {
-        int64_t first = row;
-        uint64_t most;
+    if (!trades->count) {
+        if (all->count && !put_window(all, &now))
+            return -1;
+        return 0;
+    }
+    while (row < trades->count) {
+        const int64_t first = row;
         if (all->count && ids[row] == now.last_id) {
             row++;
             continue;
         }
         if (!all->count || ts[row] - now.begin >= width) {
-            uint64_t price = (uint64_t)prices[row] * all->price.inverse;
+            const uint64_t price = trades->prices[row] * all->price.inverse;
             if (all->count && (ts[row] < now.begin || !put_window(all, &now)))
                 return row;
             if (ts[row] >> 63 || all->count == all->most)
                 return row;
+            /* mostly the next one: a guess costs less than a division */
+            const int is_next = all->count && ts[row] - now.begin - width < width;
+            const uint64_t begin = is_next ? now.begin + width : ts[row] - ts[row] % width;
             all->count++;
-            now = (struct window){.begin = ts[row] - ts[row] % width, .last_id = ids[row] - 1, .first_id = ids[row],
-                                  .open = price, .high = price, .low = price};
+            now = (struct window){.begin = begin, .first_id = ids[row], .open = price, .high = price, .low = price};
         } else if (ids[row] < now.last_id) {
             return row;
         }
-        for (; row < count && ts[row] - now.begin < width && (int64_t)(ids[row] - now.last_id) > 0; row++) {
-            now.last_id = ids[row];
-            now.id_sum += now.last_id;
-        }
-        if (!add_rows(&now, all->price, all->size, prices + first, sizes + first, sides + first, buy, row - first)
-            || __builtin_mul_overflow(now.last_id, now.trades, &most) || most >> 62)
+        row = take(all, &now, trades, row);
+        now.trades += (uint64_t)(row - first);
+        now.last_id = ids[row - 1];
+        now.close = trades->prices[row - 1] * all->price.inverse;
+        if (!is_sound(all, &now))
             return first;
     }
     all->open = now;
     return row;
 }
 
-#ifdef WIDE
-WIDE static int64_t wide_windows_of(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
-                                    struct windows *all)
-{
-    return windows_of(count, columns, sides, buy, all);
-}
-#endif
-
-EXPORT int64_t lake_windows(int64_t count, const int64_t *const *columns, const int32_t *sides, int64_t buy,
+/* Columns are ts, ids, prices and sizes. */
+EXPORT int64_t lake_windows(int64_t count, const uint64_t *const *columns, const int32_t *sides, int64_t buy,
                             struct windows *all)
 {
-#ifdef WIDE
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return wide_windows_of(count, columns, sides, buy, all);
-#endif
-    return windows_of(count, columns, sides, buy, all);
+    const struct trades trades = {count, columns[0], columns[1], columns[2], columns[3], sides, buy};
+    return windows_of(&trades, all, take_plainly);
 }
+
+#ifdef WIDE
+EXPORT int lake_is_wide(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+           && __builtin_cpu_supports("avx512vl");
+}
+
+WIDE EXPORT int64_t lake_wide_windows(int64_t count, const uint64_t *const *columns, const int32_t *sides, int64_t buy,
+                                      struct windows *all)
+{
+    const struct trades trades = {count, columns[0], columns[1], columns[2], columns[3], sides, buy};
+    return windows_of(&trades, all, take_widely);
+}
+#else
+EXPORT int lake_is_wide(void)
+{
+    return 0;
+}
+
+EXPORT int64_t lake_wide_windows(int64_t count, const uint64_t *const *columns, const int32_t *sides, int64_t buy,
+                                 struct windows *all)
+{
+    return lake_windows(count, columns, sides, buy, all);  /* never asked for */
+}
+#endif

@@ -67,13 +67,14 @@ def _days(files: list[Path], width: int) -> Iterator[pa.Table]:
 
 def _day(path: Path, width: int) -> pa.Table:
     with pq.ParquetFile(path, read_dictionary=["side"], pre_buffer=False) as file:
-        kinds = {name: file.schema_arrow.field(name).type for name in _READ}
+        schema = file.schema_arrow
+        kinds = {name: schema.field(name).type for name in _READ}
         if kinds["ts"] != pa.timestamp("ns", "UTC") or not all(
             map(pa.types.is_decimal, (kinds["price"], kinds["qty"]))
         ):
             raise ValueError(f"{path} holds no ticks: {kinds}")
         digits = Digits(kinds["price"].scale, kinds["qty"].scale)
-        names = _READ if _is_absent(file, KIND) else [*_READ, KIND]
+        names = _READ if _is_absent(file, schema.get_field_index(KIND)) else [*_READ, KIND]
 
         def read() -> Iterator[Trades]:
             return map(_trades, file.iter_batches(PIECE, columns=names, use_threads=False))
@@ -83,9 +84,8 @@ def _day(path: Path, width: int) -> pa.Table:
     return _table(sums, path.parts[-4], paths.symbol_of(path.parts[-3]))
 
 
-def _is_absent(file: pq.ParquetFile, name: str) -> bool:
-    """Whether no row has this, as the file itself says."""
-    at = file.schema_arrow.get_field_index(name)
+def _is_absent(file: pq.ParquetFile, at: int) -> bool:
+    """Whether no row has anything in this column, as the file itself says."""
     columns = [file.metadata.row_group(group).column(at) for group in range(file.num_row_groups)]
     return all(one.is_stats_set and one.statistics.null_count == one.num_values for one in columns)
 
@@ -97,9 +97,10 @@ def _trades(rows: pa.RecordBatch) -> Trades:
     if KIND in rows.schema.names:
         kind = rows.column(KIND)
         rows = rows.filter(pc.or_kleene(pc.is_null(kind), pc.equal(kind, "MARKET"))).select(_READ)
-    ts, ids, price, qty, side = (rows.column(name) for name in _READ)
-    if any(column.null_count for column in rows.columns):
+    columns = [rows.column(name) for name in _READ]
+    if any(column.null_count for column in columns):
         raise ValueError("a trade without time, id, price, quantity or side")
+    ts, ids, price, qty, side = columns
     words = side.dictionary.to_pylist()
     codes = _values(side.indices, np.int32)
     return Trades(

@@ -122,10 +122,10 @@ def _zeros_of(numbers: Ints, most: int) -> int:
 
 
 class _Windows:
-    """The windows that `lake_windows` has made and goes on with."""
+    """The windows that `lake_windows` has made and goes on with, or `lake_wide_windows` where the processor can."""
 
     def __init__(self, library: ctypes.CDLL, width: int, most: int, digits: Digits, zeros: Digits) -> None:
-        self._library = library
+        self._sum = library.lake_wide_windows if library.lake_is_wide() else library.lake_windows
         # in one piece, for which the allocator keeps memory: a column a piece would be given back and asked for again
         block = np.empty((len(Sums._fields), most), np.int64)
         self._columns = [*block[:_WHOLE], *block[_WHOLE:].view(np.float64)]
@@ -143,7 +143,7 @@ class _Windows:
     def _taken(self, piece: Trades) -> int:
         columns = kernels.pointers([column.ctypes.data for column in piece[:4]])
         side = piece.side.ctypes.data
-        taken: int = self._library.lake_windows(len(piece.ts), columns, side, piece.buy, ctypes.byref(self._all))
+        taken: int = self._sum(len(piece.ts), columns, side, piece.buy, ctypes.byref(self._all))
         return taken
 
     def sums(self) -> Sums | None:

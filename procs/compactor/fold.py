@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import zstandard
 from loguru import logger
 
+from procs.compactor.packing import PAGES
 from procs.compactor.swap import NotAsWritten, Swap
-from procs.compactor.ticks import PAGES
 from shared import archive, paths
 from shared.barfiles import BAR_SCHEMA, bar_table, starts
 from shared.barstore import bar_hours, read_bars

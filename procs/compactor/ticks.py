@@ -6,14 +6,14 @@ A day is never in memory whole: its rows are gathered, spilled in runs that are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from inspect import signature
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from procs.compactor import packing
+from procs.compactor.packing import GROUP
 from procs.compactor.swap import HOME
 from shared.archive import Line
 from shared.files import TMP, Disk
@@ -23,20 +23,9 @@ from shared.tickfiles import KINDS, as_text
 
 RUN = 1 << 15
 """Rows of a run: few enough that a busy day takes no more memory than a quiet one."""
-GROUP = 1 << 16
-"""Rows of a row group, and of a page: a reader begins anew with each, and the packer forgets what it has seen."""
-PAGES = {"max_rows_per_page": GROUP} if "max_rows_per_page" in signature(pq.ParquetWriter.__init__).parameters else {}
-"""A page of 20,000 rows, as pyarrow makes them where nothing is said (and the first of these cannot be told), takes a
-quarter longer to read.
-"""
 SPILL = "spill_"
 PRICES, SIZES = ("price", "bid", "ask"), ("qty", "bid_qty", "ask_qty")
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
-LEVELS = {"trades": 15, "quotes": 6, "agg_trades": 15}
-"""Of zstd. Each trade is written once and read for years: 3 us of work take a tenth off it."""
-QUICK = {"trades": ("ts", "price", "qty"), "quotes": (), "agg_trades": ("ts", "price", "qty")}
-"""What nearly every question reads, packed as LZ4: half a byte more a trade, and read in half of the time."""
-QUICK_LEVEL = 12
 _INT64_DIGITS = 18
 _TEXT = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for name, kind in RAW_COLUMNS])
 
@@ -218,56 +207,14 @@ class Ticks:
         return pa.Table.from_arrays(columns, schema=schema).combine_chunks()
 
     def options(self) -> dict[str, Any]:
-        """How to write them: each column in the encoding that is smallest for the first group."""
-        schema = self.schema
-        codecs = {name: self._codec(name) for name in schema.names}
-        words = {name for name, kind in RAW_COLUMNS if kind == "string"}
-        encodings: dict[str, str] = {}
-        first = next(self.groups(), None)
-        for name in schema.names:
-            if first is None or name in words or first.column(name).null_count == first.num_rows:
-                continue
-            best = _best(first.select([name]), *codecs[name])
-            if best == DICTIONARY:
-                words.add(name)
-            else:
-                encodings[name] = best
-        return {
-            "compression": {name: codec for name, (codec, _) in codecs.items()},
-            "compression_level": {name: level for name, (_, level) in codecs.items()},
-            "use_dictionary": sorted(words),
-            "column_encoding": encodings,
-            "store_decimal_as_integer": True,
-            **PAGES,
-        }
-
-    def _codec(self, name: str) -> tuple[str, int]:
-        return ("lz4", QUICK_LEVEL) if name in QUICK[self._kind] else ("zstd", LEVELS[self._kind])
+        """How to write them."""
+        return packing.options(self._kind, self.schema, next(self.groups(), None))
 
     def close(self) -> None:
         """Removes what was spilled."""
         for run in self._runs:
             if run.path:
                 self._disk.remove(run.path)
-
-
-DICTIONARY = "DICTIONARY"
-
-
-def _best(column: pa.Table, codec: str, level: int) -> str:
-    """Of the encodings that every reader knows, the one that takes the fewest bytes."""
-    kind = column.schema.types[0]
-    is_short = not pa.types.is_decimal128(kind)
-    found = {}
-    for encoding in ("DELTA_BINARY_PACKED", "PLAIN", DICTIONARY)[0 if is_short else 1 :]:
-        out = pa.BufferOutputStream()
-        plain = {} if encoding == DICTIONARY else {"column_encoding": encoding}
-        pq.write_table(
-            column, out, compression=codec, compression_level=level, use_dictionary=not plain,
-            store_decimal_as_integer=True, **plain, **PAGES,
-        )  # fmt: skip
-        found[encoding] = out.tell()
-    return min(found, key=lambda one: found[one])
 
 
 def _wider(span: tuple[int, int] | None, column: pa.ChunkedArray) -> tuple[int, int]:

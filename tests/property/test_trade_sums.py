@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -70,11 +70,22 @@ def rows_of(sums: Sums) -> list[tuple[float, ...]]:
     return list(zip(*(column.tolist() for column in sums), strict=True))
 
 
+def processors() -> Iterator[None]:
+    """Where eight rows can be taken at once the compiled loop is another one: with it and without."""
+    library = kernels.loops
+    for is_wide in range(2 if library and library.lake_is_wide() else 1):
+        with pytest.MonkeyPatch.context() as patch:
+            if library:
+                patch.setattr(library, "lake_is_wide", lambda is_wide=is_wide: is_wide)
+            yield
+
+
 def check(rows: Sequence[Row], width: int = 10**9, digits: Digits = EIGHT, each: int = 37, huge: bool = False) -> None:
     given = pieces(rows, each, huge)
-    found = rows_of(summed(lambda: given, width, min(len(rows), DAY // width), digits))
-    # as text, in which nothing is not the same as nothing
-    assert list(map(repr, found)) == list(map(repr, plain(rows, width, digits)))
+    expected = list(map(repr, plain(rows, width, digits)))  # as text, in which nothing is not the same as nothing
+    for _ in processors():
+        found = rows_of(summed(lambda: given, width, min(len(rows), DAY // width), digits))
+        assert list(map(repr, found)) == expected
 
 
 @pytest.mark.parametrize("seed", range(20))

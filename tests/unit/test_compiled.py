@@ -224,3 +224,27 @@ def test_nothing_behind_what_was_received_is_read(wall: Wall, compiler: None) ->
         count = cut(at, size, 8, places.ctypes.data, places.ctypes.data + 64)
         found, _ = frames.cut(wire[:size])
         assert count == len(found)
+
+
+def test_nothing_behind_the_trades_is_read(compiler: None) -> None:
+    if sys.platform != "linux":
+        pytest.skip("memory is protected in another way here")
+    assert compiled.build() and compiled.load()
+    library = kernels.loops
+    assert library is not None
+    walls, room = [Wall() for _ in range(5)], np.empty((15, 40), np.int64)
+    places = [column.ctypes.data for column in room]
+    for name in ("lake_windows", "lake_wide_windows")[: 2 if library.lake_is_wide() else 1]:
+        for count in range(1, 40):
+            for width in (5, 11, 1000):
+                into = kernels.Windows(
+                    width, 40, kernels.pointers(places[:6]), kernels.pointers(places[6:]), kernels.Trim(0),
+                    kernels.Trim(0), 1.0, 1.0,
+                )  # fmt: skip
+                ids = np.arange(count, dtype=np.int64)
+                columns = [wall.put(ids.tobytes()) for wall in walls[:4]]
+                side = walls[4].put(ids.astype(np.int32).tobytes())
+                given = (kernels.pointers(columns), side, 1, ctypes.byref(into))
+                assert getattr(library, name)(count, *given) == count
+                assert getattr(library, name)(0, *given) == 0
+                assert into.count == -(-count // width) and room[1, : into.count].sum() == count
