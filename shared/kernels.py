@@ -126,11 +126,21 @@ class _Streams(ctypes.Structure):
 
 
 class Rows(ctypes.Structure):
-    """Where `read` leaves what it finds: a byte, a byte, two bytes, and eight for each of COLUMNS (of which ts_recv is
-    nowhere) a row.
+    """Where `read` leaves what it finds: a byte, a byte, two bytes twice, and eight for each of COLUMNS (of which
+    ts_recv is nowhere) a row.
     """
 
-    _fields_ = (("is_plain", _Pointer), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)))
+    _fields_ = (
+        ("is_plain", _Pointer), ("kinds", _Pointer), ("symbol", _Pointer), ("short", _Pointer),
+        ("columns", _Pointer * len(COLUMNS)),
+    )  # fmt: skip
+
+    @classmethod
+    def of(cls, rows: Any) -> Rows:
+        """Those of `shared.venues.Rows`, which must be held."""
+        columns = [getattr(rows, name, rows.ts).ctypes.data for name in COLUMNS]
+        given = (rows.is_plain, rows.kinds, rows.symbol, rows.short)
+        return cls(*(column.ctypes.data for column in given), pointers(columns))
 
 
 class Streams:
@@ -180,8 +190,9 @@ class Lines(ctypes.Structure):
     """What `lake_lines` makes lines of. See `kernels.c`."""
 
     _fields_ = (
-        ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)),
-        ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer), ("pieces", _Pointer * 3),
+        ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("short", _Pointer),
+        ("columns", _Pointer * len(COLUMNS)), ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer),
+        ("pieces", _Pointer * 3),
     )  # fmt: skip
 
 

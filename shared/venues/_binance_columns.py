@@ -1,10 +1,10 @@
 """Spot frames by the thousand: the plain ones among them parsed in a few passes over all of them, column by column.
 
 A plain frame is one whose every byte outside its numbers is as the venue has written it for years: a trade or a best
-bid and ask of a stream that was subscribed to, numbers with eight digits after the point. Whatever else there is, by a
-single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found here is
-what it would find. Where the loops are compiled they do all of it, frame by frame. Only to be imported where a busy
-moment has come: an idle process does without numpy.
+bid and ask of a stream that was subscribed to, numbers with at most eight digits after the point. Whatever else there
+is, by a single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found
+here is what it would find. Where the loops are compiled they do all of it, frame by frame. Only to be imported where a
+busy moment has come: an idle process does without numpy.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _SIXES: Final = _U(0x0606060606060606)
 _HIGH: Final = _U(0xF0F0F0F0F0F0F0F0)
 _LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=_U)
 """By number: the mask of the first so many characters of a word."""
+_TENS: Final = 10 ** np.arange(DIGITS + 1, dtype=np.int64)
 _PAIRS: Final = _U(0x000000FF000000FF)
 _LONG: Final = 16
 """Digits of the longest integer that is read here."""
@@ -79,12 +80,13 @@ _NAME_AT: Final = 11
 class Rows:
     """See `shared.venues.Rows`; prices and quantities are in units of 1e-8."""
 
-    __slots__ = ("ask", "ask_qty", "ids", "is_plain", "kinds", "price", "qty", "symbol", "ts", "ts_sent")
+    __slots__ = ("ask", "ask_qty", "ids", "is_plain", "kinds", "price", "qty", "short", "symbol", "ts", "ts_sent")
 
     def __init__(self, count: int) -> None:
         self.is_plain: Flags = np.zeros(count, np.bool_)
         self.kinds: NDArray[np.uint8] = np.full(count, QUOTE, np.uint8)
         self.symbol: NDArray[np.uint16] = np.zeros(count, np.uint16)
+        self.short: NDArray[np.uint16] = np.zeros(count, np.uint16)
         self.ts, self.ts_sent, self.ids, self.price, self.qty, self.ask, self.ask_qty = np.zeros((7, count), np.int64)
 
 
@@ -133,10 +135,7 @@ class Reader:
         return rows
 
     def _read_compiled(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
-        columns = [getattr(rows, name, rows.ts).ctypes.data for name in kernels.COLUMNS]
-        given = (rows.is_plain, rows.kinds, rows.symbol)
-        into = kernels.Rows(*(column.ctypes.data for column in given), kernels.pointers(columns))
-        row = 0
+        into, row = kernels.Rows.of(rows), 0
         for frames in reads:
             data, begins, ends = _piece(frames)
             places = np.array((begins, ends), np.int64)
@@ -269,6 +268,7 @@ class _Part:
         self.is_plain: Flags = np.all(text.words[places] & masks == texts, axis=0)
         self.whole: Ints = np.zeros(0, np.int64)
         self.money: Ints = np.zeros(0, np.int64)
+        self.lacks: Ints = np.zeros(0, np.int64)
 
     def marks(self, numbers: Iterable[int]) -> Places:
         """Where these quotation marks are, a row each."""
@@ -280,35 +280,54 @@ def _read_numbers(text: _Text, parts: Sequence[_Part]) -> None:
     """All numbers of all frames at once: what costs is the call, not the row."""
     whole_from, whole_to = (np.concatenate([getattr(p, n).ravel() for p in parts]) for n in ("whole_from", "whole_to"))
     money_from, money_to = (np.concatenate([getattr(p, n).ravel() for p in parts]) for n in ("money_from", "money_to"))
-    point = money_to - DIGITS - 1
+    lacks = _lacking(text, money_to)
+    point = money_to - np.where(lacks == DIGITS, 0, DIGITS + 1 - lacks)
     size = np.concatenate([whole_to - whole_from, point - money_from])
     start, end = np.concatenate([whole_from, money_from]), np.concatenate([whole_to, point])
     wholes = len(whole_from)
     odd = size < 1
     odd[:wholes] |= size[:wholes] > _LONG
-    odd[wholes:] |= (size[wholes:] > _WIDE) | (text.bytes[point] != _POINT)
+    odd[wholes:] |= size[wholes:] > _WIDE
     odd |= (text.bytes[start] == _ZERO) & (size > 1)  # JSON knows no number that begins so, nor do we
     np.clip(size, 0, _LONG, out=size)
     count = len(size)
     long = count if size[wholes:].max(initial=0) > 8 else wholes  # prices seldom have more digits before the point
     low = _blank(text.words[end - 8], _LOW_BYTES[8 - np.minimum(size, 8)])
     high = _blank(text.words[end[:long] - 16], _LOW_BYTES[16 - np.maximum(size[:long], 8)])
-    found, strange = _eight(np.concatenate([low, text.words[money_to - 8], high]))
+    rest = _blank(text.words[money_to - 8], _LOW_BYTES[lacks])
+    found, strange = _eight(np.concatenate([low, rest, high]))
     fraction, upper = found[count : 2 * count - wholes], found[2 * count - wholes :]
     odd |= strange[:count]
     odd[wholes:] |= strange[count : 2 * count - wholes]
     odd[:long] |= strange[2 * count - wholes :]
     found = found[:count]
     found[:long] += upper * 10**8
-    money = found[wholes:] * 10**DIGITS + fraction
+    money = found[wholes:] * 10**DIGITS + fraction * _TENS[lacks]
     seen = spent = 0
     for part in parts:
         rows, more = part.whole_from.shape, part.money_from.shape
         behind, further = seen + part.whole_from.size, spent + part.money_from.size
         part.whole, part.money = found[seen:behind].reshape(rows), money[spent:further].reshape(more)
+        part.lacks = lacks[spent:further].reshape(more)
         part.is_plain &= ~odd[seen:behind].reshape(rows).any(axis=0)
         part.is_plain &= ~odd[wholes + spent : wholes + further].reshape(more).any(axis=0)
         seen, spent = behind, further
+
+
+def _lacking(text: _Text, end: Places) -> Ints:
+    """How many of eight digits each number lacks: its point, which is looked for among its last characters, tells."""
+    lacks = np.zeros(len(end), np.int64)
+    other = np.flatnonzero(text.bytes[end - DIGITS - 1] != _POINT)
+    if len(other):
+        points = text.bytes[end[other] - np.arange(2, DIGITS + 1)[:, None]] == _POINT
+        lacks[other] = np.where(points.any(axis=0), DIGITS - 1 - points.argmax(axis=0), DIGITS)
+    return lacks
+
+
+def _short(lacks: Ints) -> NDArray[np.uint16]:
+    """As in `Columns.short`."""
+    found: Ints = (lacks << np.arange(0, 4 * len(lacks), 4)[:, None]).sum(axis=0)
+    return found.astype(np.uint16)
 
 
 def _blank(words: Words, mask: Words) -> Words:
@@ -338,6 +357,7 @@ def _fill_trades(rows: Rows, text: _Text, part: _Part) -> None:
     rows.kinds[at] = np.where(maker, SELL, BUY)
     rows.ts[at], rows.ts_sent[at], rows.ids[at] = ts, sent, ids
     rows.price[at], rows.qty[at] = part.money
+    rows.short[at] = _short(part.lacks)
 
 
 def _truth(text: _Text, start: Places, end: Places) -> tuple[Flags, Flags]:
@@ -362,3 +382,4 @@ def _fill_quotes(rows: Rows, part: _Part) -> None:
     rows.is_plain[at] = part.is_plain & ends
     rows.ids[at] = part.whole[0]
     rows.price[at], rows.qty[at], rows.ask[at], rows.ask_qty[at] = part.money
+    rows.short[at] = _short(part.lacks)

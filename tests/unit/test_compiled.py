@@ -200,10 +200,7 @@ def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
         for size in range(len(frame) + 1):
             for text in (frame[:size], frame[:size] + b"0" * 9):
                 at, rows, places = wall.put(text), Rows(1), np.array([[0], [len(text)]], np.int64)
-                into = kernels.Rows(
-                    rows.is_plain.ctypes.data, rows.kinds.ctypes.data, rows.symbol.ctypes.data,
-                    kernels.pointers([getattr(rows, name, rows.ts).ctypes.data for name in kernels.COLUMNS]),
-                )  # fmt: skip
+                into = kernels.Rows.of(rows)
                 given = (reader._streams.at, at, 1, places.ctypes.data, places.ctypes.data + 8)  # type: ignore[attr-defined]
                 read(*given, ctypes.addressof(into), 0)
                 assert bool(rows.is_plain[0]) == (text == frame)
