@@ -14,8 +14,8 @@
 enum { BUY = 0, SELL = 1, QUOTE = 2 };
 enum { TS, TS_RECV, IDS, PRICE, QTY, ASK, ASK_QTY, TS_SENT, COLUMNS };
 
-/* What follows a text: a number in its column, or a word, or nothing more. */
-enum { WHOLE, MONEY, TIME, SIDE, WORD, NOTHING };
+/* What follows a text: a number in its column, or a word, or what stands in no column, or nothing more. */
+enum { WHOLE, MONEY, TIME, SIDE, WORD, NUMBER, TEXT, NOTHING };
 
 struct piece {
     int32_t at, size;         /* the text, behind which there are at least sixteen bytes more of texts */
@@ -121,10 +121,15 @@ struct streams {
     int64_t mask;             /* size of `slots` less one: a power of two beyond the number of streams */
     const int32_t *slots;     /* by key, or in the next slot: a stream; -1 where there is none */
     const uint64_t *keys;
+    struct form *forms;       /* of each stream two: the one that fitted last, and another or null */
+    const uint16_t *symbol;
+    int64_t *strange;         /* of each stream how many of its frames fitted none */
+    int64_t *latest;          /* and the row of the last of them */
+};
+
+struct form {
     const uint8_t *text;
     const struct piece *pieces;
-    const int32_t *first;     /* of each stream its first piece */
-    const uint16_t *symbol;
 };
 
 struct rows {
@@ -232,6 +237,13 @@ static inline int64_t nanoseconds(struct place *place)
     return 0;
 }
 
+/* Of no concern, but none that a parser might refuse. */
+static inline void skip_text(struct place *place)
+{
+    while (place->at < place->end && *place->at >= ' ' && *place->at <= '~' && *place->at != '"' && *place->at != '\\')
+        place->at++;
+}
+
 static inline int is_true(struct place *place)
 {
     int64_t left = place->end - place->at;
@@ -264,16 +276,15 @@ static inline int stands(struct place *place, const uint8_t *text, int64_t size)
     return 1;
 }
 
-/* The stream whose frames are like this one; -1 where there is none. */
-static inline int32_t stream_of(const struct streams *streams, const uint8_t *frame, int64_t size)
+/* The stream whose name begins here; -1 where there is none. */
+static inline int32_t stream_named(const struct streams *streams, const uint8_t *frame, const uint8_t *name,
+                                   const uint8_t *end)
 {
-    const uint8_t *name = frame + streams->name_at, *end = 0;
+    const uint8_t *quote = end - name > 8 ? memchr(name, '"', end - name) : 0;
     int32_t stream;
-    if (size > streams->name_at + 8)
-        end = memchr(name, '"', size - streams->name_at);
-    if (!end || end - frame < 7)
+    if (!quote || quote - frame < 7)
         return -1;
-    uint64_t key = word_at(name) * 0x9E3779B97F4A7C15u ^ word_at(end - 7);
+    uint64_t key = word_at(name) * 0x9E3779B97F4A7C15u ^ word_at(quote - 7);
     int64_t slot = (int64_t)(key * 0xFF51AFD7ED558CCDu >> 40) & streams->mask;
     for (; (stream = streams->slots[slot]) >= 0; slot = (slot + 1) & streams->mask)
         if (streams->keys[stream] == key)
@@ -281,17 +292,25 @@ static inline int32_t stream_of(const struct streams *streams, const uint8_t *fr
     return -1;
 }
 
-static inline void read_one(const struct streams *streams, struct place place, const struct rows *rows, int64_t row)
+/* The stream whose frames are like this one: named where names are, or else by a text with an @ in it. */
+static inline int32_t stream_of(const struct streams *streams, const uint8_t *frame, const uint8_t *end)
 {
-    int32_t stream = stream_of(streams, place.at, place.end - place.at);
-    if (stream < 0)
-        return;
-    rows->symbol[row] = streams->symbol[stream];
+    int32_t stream = stream_named(streams, frame, frame + streams->name_at, end);
+    const uint8_t *name;
+    if (stream >= 0 || end == frame || !(name = memchr(frame, '@', end - frame)))
+        return stream;
+    while (name > frame && name[-1] != '"')
+        name--;
+    return stream_named(streams, frame, name, end);
+}
+
+static inline int fits(const struct form *form, struct place place, const struct rows *rows, int64_t row)
+{
     unsigned lacks, short_by = 0;
-    for (const struct piece *piece = streams->pieces + streams->first[stream]; place.at; piece++) {
+    for (const struct piece *piece = form->pieces; place.at; piece++) {
         int64_t *column = rows->columns[piece->column];
-        if (!stands(&place, streams->text + piece->at, piece->size))
-            return;
+        if (!stands(&place, form->text + piece->at, piece->size))
+            return 0;
         switch (piece->follows) {
         case WHOLE: column[row] = whole(&place, 16); break;
         case MONEY:
@@ -301,12 +320,35 @@ static inline void read_one(const struct streams *streams, struct place place, c
         case TIME: column[row] = nanoseconds(&place); break;
         case SIDE: rows->kinds[row] = is_true(&place) ? SELL : BUY; break;
         case WORD: is_true(&place); break;
+        case NUMBER: whole(&place, 16); break;
+        case TEXT: skip_text(&place); break;
         default:
             rows->short_by[row] = (uint16_t)short_by;
-            rows->is_plain[row] = place.at == place.end;
-            return;
+            return place.at == place.end;
         }
     }
+    return 0;
+}
+
+static inline void read_one(const struct streams *streams, struct place place, const struct rows *rows, int64_t row)
+{
+    int32_t stream = stream_of(streams, place.at, place.end);
+    if (stream < 0)
+        return;
+    struct form *form = streams->forms + 2 * stream;
+    rows->symbol[row] = streams->symbol[stream];
+    rows->is_plain[row] = 1;
+    if (fits(form, place, rows, row))
+        return;
+    if (form[1].pieces && fits(form + 1, place, rows, row)) {
+        struct form other = form[0];
+        form[0] = form[1];
+        form[1] = other;
+        return;
+    }
+    rows->is_plain[row] = 0;
+    streams->strange[stream]++;
+    streams->latest[stream] = row;
 }
 
 /* Frames that are parts of `data` to rows from `row` on; of one that is not plain the row says only that. */

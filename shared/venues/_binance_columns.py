@@ -3,23 +3,25 @@
 A plain frame is one whose every byte outside its numbers is as the venue has written it for years: a trade or a best
 bid and ask of a stream that was subscribed to, numbers with at most eight digits after the point. Whatever else there
 is, by a single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found
-here is what it would find. Where the loops are compiled they do all of it, frame by frame. Only to be imported where a
-busy moment has come: an idle process does without numpy.
+here is what it would find. Where the loops are compiled they do all of it, frame by frame; and where the venue writes
+otherwise than it did, with blanks, another key or in another order, they learn it from the first frame. In numpy such
+frames stay with the single parser. Only to be imported where a busy moment has come: an idle process does without
+numpy.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared import kernels
-from shared.events import BUY, QUOTE, SELL
+from shared.events import BUY, QUOTE, SELL, Columns, Quote, Trade
 from shared.frames import Cut
-from shared.kernels import MONEY, NOTHING, SIDE, TIME, WHOLE, WORD
+from shared.venues import Reject, _binance_forms
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -92,12 +94,17 @@ class Rows:
 
 class Reader:
     """The streams of one source: ``(stream name, symbol, "trade" or "quote")`` each. `symbols` is what `Rows.symbol`
-    counts in.
+    counts in. `parse` is the parser that takes one frame at a time, `known` are the keys that it looks at.
     """
 
     digits = DIGITS
 
-    def __init__(self, streams: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(
+        self,
+        streams: Iterable[tuple[str, str, str]],
+        parse: Callable[[bytes, int], Sequence[object]],
+        known: Iterable[str],
+    ) -> None:
         found = [stream for stream in streams if stream[2] in ("trade", "quote")]
         self.symbols = list(dict.fromkeys(symbol for _, symbol, _ in found))
         place = {symbol: at for at, symbol in enumerate(self.symbols)}
@@ -106,11 +113,14 @@ class Reader:
         self._keys = keys[order]
         self._is_trade = np.array([kind == "trade" for *_, kind in found], np.bool_)[order]
         self._symbol = np.array([place[symbol] for _, symbol, _ in found], np.uint16)[order]
-        self._heads = _Known([_head(name, kind) for name, _, kind in found], order)
-        self._middles = _Known([_middle(symbol, kind) for _, symbol, kind in found], order)
+        self._heads = _Known([_binance_forms.head(name, kind) for name, _, kind in found], order)
+        self._middles = _Known([_binance_forms.middle(symbol, kind) for _, symbol, kind in found], order)
         self.is_usable = bool(found) and len(set(keys.tolist())) == len(found)
-        forms = [_form(name, symbol, kind) for name, symbol, kind in found]
-        self._streams = kernels.Streams(_NAME_AT, forms, [place[symbol] for _, symbol, _ in found])
+        names, symbols = [name.encode() for name, *_ in found], [place[symbol] for _, symbol, _ in found]
+        forms = [_binance_forms.usual(*stream) for stream in found]
+        self._streams = kernels.Streams(_NAME_AT, names, forms, symbols)
+        self._found, self._parse = found, parse
+        self._keys_known = frozenset(key.encode() for key in known)
 
     def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
         """Parses what is plain."""
@@ -118,7 +128,9 @@ class Reader:
         if not (self.is_usable and len(rows.kinds)):
             return rows
         if kernels.loops is not None:
-            self._read_compiled(kernels.loops, reads, rows)
+            _read(kernels.loops, self._streams, reads, rows)
+            if not rows.is_plain.all():
+                self._learn(kernels.loops, reads)
             return rows
         text = _Text(reads)
         stream, known = self._streams_of(text)
@@ -134,16 +146,25 @@ class Reader:
         rows.symbol[:] = self._symbol[stream]
         return rows
 
-    def _read_compiled(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
-        into, row = kernels.Rows.of(rows), 0
-        for frames in reads:
-            data, begins, ends = _piece(frames)
-            places = np.array((begins, ends), np.int64)
-            at, count = places.ctypes.data, len(frames)
-            library.lake_read(
-                self._streams.at, kernels.address(data), count, at, at + 8 * count, ctypes.byref(into), row
-            )
-            row += count
+    def _learn(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]]) -> None:
+        """Reads forms off frames that fitted none: what follows will."""
+        for stream, row in self._streams.strangers():
+            frame = _frame(reads, row)
+            form = _binance_forms.of(frame, self._found[stream][2], self._keys_known)
+            if form and self._is_right(library, stream, [frame, *_binance_forms.others(form)], form):
+                self._streams.learn(stream, form)
+
+    def _is_right(self, library: ctypes.CDLL, stream: int, frames: Sequence[bytes], form: kernels.Form) -> bool:
+        """Whether these frames are by this form exactly what they are to the single parser."""
+        name, symbol, _ = self._found[stream]
+        rows = Rows(len(frames))
+        _read(library, kernels.Streams(_NAME_AT, [name.encode()], [form], [0]), [frames], rows)
+        if not rows.is_plain.all():
+            return False
+        try:
+            return _events(rows, symbol) == [event for frame in frames for event in self._parse(frame, 0)]
+        except Reject:
+            return False
 
     def _streams_of(self, text: _Text) -> tuple[Places, Flags]:
         """For each frame the place of its stream in our tables, and whether there is one: its bytes are still to be
@@ -154,6 +175,32 @@ class Reader:
         keys = _mixed(text.words[text.start + 11], text.words[np.maximum(end - 7, 0)])
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return place, has_name & (self._keys[place] == keys)
+
+
+def _read(library: ctypes.CDLL, streams: kernels.Streams, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
+    into, row = kernels.Rows.of(rows), 0
+    for frames in reads:
+        data, begins, ends = _piece(frames)
+        places = np.array((begins, ends), np.int64)
+        at, count = places.ctypes.data, len(frames)
+        library.lake_read(streams.at, kernels.address(data), count, at, at + 8 * count, ctypes.byref(into), row)
+        row += count
+
+
+def _frame(reads: Sequence[Sequence[bytes]], row: int) -> bytes:
+    for frames in reads:
+        if row < len(frames):
+            return frames[row]
+        row -= len(frames)
+    raise IndexError("a row beyond the last")
+
+
+def _events(rows: Rows, symbol: str) -> list[Trade | Quote]:
+    """Plain rows of one symbol, singly."""
+    quotes = rows.kinds == QUOTE
+    partial = rows.ask[quotes], rows.ask_qty[quotes], rows.ts_sent[~quotes]
+    columns = rows.kinds, rows.symbol, rows.ts, np.zeros_like(rows.ts), rows.ids, rows.price, rows.qty, *partial
+    return list(Columns([symbol], DIGITS, *(column.tobytes() for column in (*columns, rows.short))))
 
 
 class _Known:
@@ -175,31 +222,6 @@ class _Known:
         for places, place, words in zip(self._at, self._same, self._words, strict=True):
             same &= text.words[at + (places[stream] if place is None else place)] == words[stream]
         return same
-
-
-def _head(name: str, kind: str) -> bytes:
-    """All that comes before the first number of a frame."""
-    event = '"e":"trade","E":' if kind == "trade" else '"u":'
-    return f'{{"stream":"{name}","data":{{{event}'.encode()
-
-
-def _middle(symbol: str, kind: str) -> bytes:
-    """From the comma behind the first number to the next number."""
-    return f',"s":"{symbol}","t":'.encode() if kind == "trade" else f',"s":"{symbol}","b":"'.encode()
-
-
-def _form(name: str, symbol: str, kind: str) -> kernels.Form:
-    """All of a frame, for the compiled loop."""
-    head, middle = _head(name, kind), _middle(symbol, kind)
-    if kind == "trade":
-        return (
-            (head, TIME, "ts_sent"), (middle, WHOLE, "ids"), (b',"p":"', MONEY, "price"), (b'","q":"', MONEY, "qty"),
-            (b'","T":', TIME, "ts"), (b',"m":', SIDE, ""), (b',"M":', WORD, ""), (b"}}", NOTHING, ""),
-        )  # fmt: skip
-    return (
-        (head, WHOLE, "ids"), (middle, MONEY, "price"), (b'","B":"', MONEY, "qty"),
-        (b'","a":"', MONEY, "ask"), (b'","A":"', MONEY, "ask_qty"), (b'"}}', NOTHING, ""),
-    )  # fmt: skip
 
 
 def _key(name: str) -> int:

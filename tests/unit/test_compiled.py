@@ -30,6 +30,10 @@ QUOTE = (
     b'{"stream":"solusdt@bookTicker","data":{"u":9,"s":"SOLUSDT","b":"1.10000000","B":"31.21000000","a":"1.20000000",'
     b'"A":"40.66000000"}}'
 )
+OTHERWISE = (
+    TRADE.replace(b":", b": ").replace(b"0000", b"").replace(b"}}", b', "text": "of no concern", "count": 12345678 }}'),
+    b'{"data":{"st":true,' + QUOTE[QUOTE.index(b'"u"') : -1] + b',"stream":"solusdt@bookTicker"}',
+)
 
 
 @pytest.fixture
@@ -187,7 +191,8 @@ def wall() -> Iterator[Wall]:
     yield Wall()
 
 
-def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
+def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels.Streams, "PATIENCE", 0)
     assert compiled.build() and compiled.load()
     library = kernels.loops
     assert library is not None
@@ -196,7 +201,8 @@ def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
     read = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64)(
         ctypes.cast(library.lake_read, ctypes.c_void_p).value or 0
     )
-    for frame in (TRADE, QUOTE):
+    for frame in (TRADE, QUOTE, *OTHERWISE):
+        reader.read([[frame]])  # which learns it
         for size in range(len(frame) + 1):
             for text in (frame[:size], frame[:size] + b"0" * 9):
                 at, rows, places = wall.put(text), Rows(1), np.array([[0], [len(text)]], np.int64)
