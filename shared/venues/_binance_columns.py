@@ -150,8 +150,10 @@ class Reader:
         """Reads forms off frames that fitted none: what follows will."""
         for stream, row in self._streams.strangers():
             frame = _frame(reads, row)
+            if len(frame) > _binance_forms.LONGEST:
+                continue
             form = _binance_forms.of(frame, self._found[stream][2], self._keys_known)
-            if form and self._is_right(library, stream, [frame, *_binance_forms.others(form)], form):
+            if self._is_right(library, stream, [frame, *_binance_forms.others(form)], form):
                 self._streams.learn(stream, form)
 
     def _is_right(self, library: ctypes.CDLL, stream: int, frames: Sequence[bytes], form: kernels.Form) -> bool:

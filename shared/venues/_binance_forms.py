@@ -49,18 +49,13 @@ def usual(name: str, symbol: str, kind: str) -> Form:
     )  # fmt: skip
 
 
-def of(frame: bytes, kind: str, known: frozenset[bytes]) -> Form | None:
-    """The form of a frame, which is still to be tried; None where it is long, or a column's key comes twice. What is no
-    column's may be any number, any word, or, under a key that is not `known` to the parser, any text; all the rest
-    stays as it is.
+def of(frame: bytes, kind: str, known: frozenset[bytes]) -> Form:
+    """The form of a frame, which is still to be tried. What is no column's may be any number, any word, or, under a key
+    that is not `known` to the parser, any text; all the rest stays as it is.
     """
-    if len(frame) > LONGEST:
-        return None
     form, end, columns = list[tuple[bytes, int, str]](), 0, dict(_COLUMNS[kind])
     for found in _VALUE.finditer(frame):
         key, group = found[1], found.lastindex or 0
-        if key in _COLUMNS[kind] and key not in columns:
-            return None
         what = columns.pop(key, _ANY[group - 2])
         if what[0] != TEXT or key not in known:
             form.append((frame[end : found.start(group)], *what))
@@ -69,14 +64,10 @@ def of(frame: bytes, kind: str, known: frozenset[bytes]) -> Form | None:
 
 
 def others(form: Form) -> list[bytes]:
-    """Frames of the same form in which no number is as another."""
-    return [
-        b"".join(text + _value(follows, at, word) for at, (text, follows, _) in enumerate(form))
-        for word in (b"true", b"false")
-    ]
-
-
-def _value(follows: int, number: int, word: bytes) -> bytes:
-    if follows in (SIDE, WORD, NOTHING):
-        return b"" if follows == NOTHING else word
-    return b"%d" % (1_500_000_000_000 + number if follows == TIME else number)
+    """Frames of the same form in which no number is as another, and every word another one than who made the price."""
+    found = []
+    for words in ({SIDE: b"true", WORD: b"false", NOTHING: b""}, {SIDE: b"false", WORD: b"true", NOTHING: b""}):
+        numbers = ((1_500_000_000_000 if follows == TIME else 0) + at for at, (_, follows, _) in enumerate(form))
+        values = (words.get(follows, b"%d" % number) for (_, follows, _), number in zip(form, numbers, strict=True))
+        found.append(b"".join(text + value for (text, *_), value in zip(form, values, strict=True)))
+    return found

@@ -10,13 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import kernels
-from shared.events import Quote, Trade
-from shared.kernels import TEXT
-from shared.venues import _binance_forms
 from shared.venues._binance_columns import Reader
 from shared.venues.binance import Venue
 from tests.fixtures.loops import loops as loops
-from tests.property.test_frames_in_bulk import SYMBOLS, as_cut, event_of, parsed, quote, trade
+from tests.property.test_frames_in_bulk import SYMBOLS, as_cut, event_of, parsed
 
 STREAMS = {"trade": "trade", "quote": "bookTicker"}
 SEEDS = st.integers(0, 2**64 - 1)
@@ -148,77 +145,3 @@ def test_whatever_was_learned_a_plain_frame_is_what_the_single_parser_finds(seed
             damaged.append(frame[:at] + r.choice(PUT_IN) + frame[at + r.randrange(2) :])
         checked(found, venue, frames)
         checked(found, venue, damaged + frames)
-
-
-SPACED = [
-    trade("SOLUSDT", 7, US, "187.42", "3").replace(b",", b", ").replace(b"}}", b', "x": 5, "note": "a b"}}'),
-    quote("SOLUSDT", 9, "1.1", "1").replace(b":", b": ").replace(b"}}", b', "st": true }}'),
-]
-
-
-def learned(frames: list[bytes]) -> Reader:
-    if kernels.loops is None:
-        pytest.skip("numpy knows usual frames alone")
-    found = reader(Venue(SYMBOLS, ["trade", "quote"]))
-    found.read([frames])
-    assert found.read([frames]).is_plain.all()
-    return found
-
-
-def test_every_changed_byte_of_what_was_learned_is_right_or_left_to_the_single_parser() -> None:
-    venue, found = Venue(SYMBOLS, ["trade", "quote"]), learned(SPACED)
-    for frame in SPACED:
-        changed = [frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :] for at in range(len(frame))]
-        changed += [frame[:at] + frame[at + 1 :] for at in range(len(frame))]
-        changed += [frame[:at] for at in range(len(frame))]
-        checked(found, venue, changed)
-
-
-def test_a_stray_frame_costs_the_usual_ones_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = trade("SOLUSDT", 7, US)
-    found = learned([usual])
-    found.read([[SPACED[0]]])
-    assert found.read([[usual, SPACED[0], usual, SPACED[0], SPACED[0], usual]]).is_plain.all()
-    third = usual.replace(b":", b" : ")
-    found.read([[third]])
-    assert found.read([[usual, third, usual]]).is_plain.all(), "the one that did not fit last is forgotten"
-    assert not found.read([[SPACED[0]]]).is_plain.any()
-
-
-def test_a_stream_that_always_changes_learns_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels.Streams, "PATIENCE", 10)
-    found, asked = learned([trade("SOLUSDT", 7, US)]), list[bytes]()
-
-    def parse(frame: bytes, _: int) -> list[Trade]:
-        asked.append(frame)
-        return []
-
-    monkeypatch.setattr(found, "_parse", parse)
-    for number in range(100):
-        found.read([[trade("SOLUSDT", 7, US).replace(b"}}", b',"x":-%d}}' % (1 + number))]])
-    assert len(asked) == 3 * 10, "the first and each eleventh, with two others of its form each"
-
-
-def test_a_form_is_not_taken_on_trust() -> None:
-    """Given a sample that looks right by itself, when another value would be read wrongly, nothing is learned."""
-    frame = trade("SOLUSDT", 7, US).replace(b'"t":7', b'"t":7,"\\u0074":7')
-    venue = Venue(SYMBOLS, ["trade", "quote"])
-    assert isinstance(parsed(venue, frame), Trade)
-    found = reader(venue)
-    found.read([[frame]])
-    assert not found.read([[frame, frame]]).is_plain.any()
-
-
-def test_a_text_that_the_parser_looks_at_stays_as_it_is() -> None:
-    frame = quote("SOLUSDT", 9).replace(b"}}", b',"X":"MARKET","x":"MARKET"}}')
-    form = _binance_forms.of(frame, "quote", frozenset({b"X", b"s", b"stream"}))
-    assert form is not None
-    assert [text for text, follows, _ in form if follows == TEXT] == [b'","X":"MARKET","x":"']
-    assert isinstance(parsed(Venue(SYMBOLS, ["quote"]), _binance_forms.others(form)[0]), Quote)
-
-
-def test_a_frame_of_any_length_is_no_form() -> None:
-    long = trade("SOLUSDT", 7, US).replace(b"}}", b',"x":"%s"}}' % (b"x" * _binance_forms.LONGEST))
-    found = reader(Venue(SYMBOLS, ["trade"]))
-    found.read([[long]])
-    assert not found.read([[long]]).is_plain.any()

@@ -169,19 +169,21 @@ def test_checksums_are_those_of_zlib(compiler: None) -> None:
 
 
 class Wall:
-    """Memory behind which there is nothing: one byte too far ends the process."""
+    """Memory before and behind which there is nothing: one byte too far ends the process."""
 
     def __init__(self) -> None:
         size = mmap.PAGESIZE
-        self._map = mmap.mmap(-1, 2 * size)
-        begin = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self._map = mmap.mmap(-1, 3 * size)
+        before = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.mprotect(ctypes.c_void_p(begin + size), ctypes.c_size_t(size), 0) == 0
-        self.end = begin + size
+        for page in (before, before + 2 * size):
+            assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(size), 0) == 0
+        self.begin, self.end = before + size, before + 2 * size
 
-    def put(self, data: bytes) -> int:
-        ctypes.memmove(self.end - len(data), data, len(data))
-        return self.end - len(data)
+    def put(self, data: bytes, at_begin: bool = False) -> int:
+        place = self.begin if at_begin else self.end - len(data)
+        ctypes.memmove(place, data, len(data))
+        return place
 
 
 @pytest.fixture
@@ -191,7 +193,7 @@ def wall() -> Iterator[Wall]:
     yield Wall()
 
 
-def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_before_or_behind_a_frame_is_read(wall: Wall, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels.Streams, "PATIENCE", 0)
     assert compiled.build() and compiled.load()
     library = kernels.loops
@@ -204,8 +206,8 @@ def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None, monkeypatch:
     for frame in (TRADE, QUOTE, *OTHERWISE):
         reader.read([[frame]])  # which learns it
         for size in range(len(frame) + 1):
-            for text in (frame[:size], frame[:size] + b"0" * 9):
-                at, rows, places = wall.put(text), Rows(1), np.array([[0], [len(text)]], np.int64)
+            for text in (frame[:size], frame[:size] + b"0" * 9, frame[size:]):
+                at, rows, places = wall.put(text, text == frame[size:]), Rows(1), np.array([[0], [len(text)]], np.int64)
                 into = kernels.Rows.of(rows)
                 given = (reader._streams.at, at, 1, places.ctypes.data, places.ctypes.data + 8)  # type: ignore[attr-defined]
                 read(*given, ctypes.addressof(into), 0)
