@@ -1,6 +1,6 @@
 /* The innermost loops of a busy moment. `shared/kernels.py` says what each is given; what each does is done once more,
-   in numpy, by the module that calls it, and tests hold the two against each other. Nothing here allocates, and nothing
-   beyond the sizes given is read or written.  */
+   in numpy or event by event, by the module that calls it, and tests hold the two against each other. Nothing here
+   allocates, and nothing beyond the sizes given is read or written.  */
 
 #include <stdint.h>
 #include <string.h>
@@ -304,6 +304,7 @@ static inline int32_t stream_of(const struct streams *streams, const uint8_t *fr
     return stream_named(streams, frame, name, end);
 }
 
+/* Whether a frame is of this form; what it says goes into the row. */
 static inline int fits(const struct form *form, struct place place, const struct rows *rows, int64_t row)
 {
     unsigned lacks, short_by = 0;
@@ -573,11 +574,11 @@ EXPORT int64_t lake_lines(const struct lines *given, int64_t count, const int32_
                 out = decimal(out, number, lines.digits);
                 if (lines.short_by)
                     out = shorter(out, lines.digits, lines.short_by[row] >> 4 * (piece->column - PRICE) & 15);
-            }
-            else if (piece->column <= TS_RECV)
+            } else if (piece->column <= TS_RECV) {
                 out = once(piece->column == TS ? &stamp : &receipt, out, number);
-            else
+            } else {
                 out = integer(out, number);
+            }
         }
     }
     return out - begin;

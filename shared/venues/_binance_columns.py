@@ -119,8 +119,7 @@ class Reader:
         names, symbols = [name.encode() for name, *_ in found], [place[symbol] for _, symbol, _ in found]
         forms = [_binance_forms.usual(*stream) for stream in found]
         self._streams = kernels.Streams(_NAME_AT, names, forms, symbols)
-        self._found, self._parse = found, parse
-        self._keys_known = frozenset(key.encode() for key in known)
+        self._named, self._parse, self._known = found, parse, frozenset(key.encode() for key in known)
 
     def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
         """Parses what is plain."""
@@ -152,13 +151,13 @@ class Reader:
             frame = _frame(reads, row)
             if len(frame) > _binance_forms.LONGEST:
                 continue
-            form = _binance_forms.of(frame, self._found[stream][2], self._keys_known)
+            form = _binance_forms.of(frame, self._named[stream][2], self._known)
             if self._is_right(library, stream, [frame, *_binance_forms.others(form)], form):
                 self._streams.learn(stream, form)
 
     def _is_right(self, library: ctypes.CDLL, stream: int, frames: Sequence[bytes], form: kernels.Form) -> bool:
         """Whether these frames are by this form exactly what they are to the single parser."""
-        name, symbol, _ = self._found[stream]
+        name, symbol, _ = self._named[stream]
         rows = Rows(len(frames))
         _read(library, kernels.Streams(_NAME_AT, [name.encode()], [form], [0]), [frames], rows)
         if not rows.is_plain.all():
