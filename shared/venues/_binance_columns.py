@@ -4,8 +4,8 @@ A plain frame is one whose every byte outside its numbers is as the venue has wr
 bid and ask of a stream that was subscribed to, numbers with at most eight digits after the point. Whatever else there
 is, by a single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found
 here is what it would find. Where the loops are compiled they do all of it, frame by frame; and where the venue writes
-otherwise than it did, with blanks, another key or in another order, they learn it from the first frame. In numpy such
-frames stay with the single parser. Only to be imported where a busy moment has come: an idle process does without
+otherwise than it did, with blanks, another key or in another order, they learn it from the first such frame. In numpy
+those stay with the single parser. Only to be imported where a busy moment has come: an idle process does without
 numpy.
 """
 
@@ -128,8 +128,8 @@ class Reader:
             return rows
         if kernels.loops is not None:
             _read(kernels.loops, self._streams, reads, rows)
-            if not rows.is_plain.all():
-                self._learn(kernels.loops, reads)
+            if not rows.is_plain.all() and self._learn(kernels.loops, reads):
+                _read(kernels.loops, self._streams, reads, rows)
             return rows
         text = _Text(reads)
         stream, known = self._streams_of(text)
@@ -145,8 +145,9 @@ class Reader:
         rows.symbol[:] = self._symbol[stream]
         return rows
 
-    def _learn(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]]) -> None:
-        """Reads forms off frames that fitted none: what follows will."""
+    def _learn(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]]) -> bool:
+        """Reads forms off frames that fitted none. Whether there were such."""
+        has_learned = False
         for stream, row in self._streams.strangers():
             frame = _frame(reads, row)
             if len(frame) > _binance_forms.LONGEST:
@@ -154,6 +155,8 @@ class Reader:
             form = _binance_forms.of(frame, self._named[stream][2], self._known)
             if self._is_right(library, stream, [frame, *_binance_forms.others(form)], form):
                 self._streams.learn(stream, form)
+                has_learned = True
+        return has_learned
 
     def _is_right(self, library: ctypes.CDLL, stream: int, frames: Sequence[bytes], form: kernels.Form) -> bool:
         """Whether these frames are by this form exactly what they are to the single parser."""

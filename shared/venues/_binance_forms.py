@@ -19,7 +19,7 @@ _COLUMNS: Final = {
         b"A": (MONEY, "ask_qty"),
     },
 }  # fmt: skip
-_VALUE: Final = re.compile(rb'"(\w+)"\s*:\s*(?:(?:([0-9]+)|(true|false))(?=[\s,}])|"([ !#-\[\]-~]*)")')
+_VALUE: Final = re.compile(rb'"(\w+)"\s*:\s*(?:([0-9]+)|(true|false)|"([ !#-\[\]-~]*)")')
 """A key and a number, a word or a text."""
 _ANY: Final = ((NUMBER, ""), (WORD, ""), (TEXT, ""))
 

@@ -27,6 +27,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch, library: ctypes.CDLL) -> None:
     monkeypatch.setattr(kernels.Streams, "PATIENCE", 0)
 
 
+def patient(found: Reader) -> Reader:
+    """Who learns nothing more for now."""
+    found._streams.PATIENCE = 10**9
+    return found
+
+
 def learned(frames: list[bytes]) -> Reader:
     found = reader(Venue(SYMBOLS, ["trade", "quote"]))
     found.read([frames])
@@ -35,7 +41,7 @@ def learned(frames: list[bytes]) -> Reader:
 
 
 def test_every_changed_byte_of_what_was_learned_is_right_or_left_to_the_single_parser() -> None:
-    venue, found = Venue(SYMBOLS, ["trade", "quote"]), learned(SPACED)
+    venue, found = Venue(SYMBOLS, ["trade", "quote"]), patient(learned(SPACED))
     for frame in SPACED:
         changed = [frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :] for at in range(len(frame))]
         changed += [frame[:at] + frame[at + 1 :] for at in range(len(frame))]
@@ -43,16 +49,14 @@ def test_every_changed_byte_of_what_was_learned_is_right_or_left_to_the_single_p
         checked(found, venue, changed)
 
 
-def test_a_stray_frame_costs_the_usual_ones_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stray_frame_costs_the_usual_ones_nothing() -> None:
     usual = trade("SOLUSDT", 7, US)
-    found = learned([usual])
-    found.read([[SPACED[0]]])
-    assert found.read([[usual, SPACED[0], usual, SPACED[0], SPACED[0], usual]]).is_plain.all()
-    third = usual.replace(b":", b" : ")
-    found.read([[third]])
-    assert found.read([[usual, third, usual]]).is_plain.all(), "the one that did not fit last is forgotten"
-    assert found.read([[third, SPACED[0], third]]).is_plain.tolist() == [True, False, True]
-    assert found.read([[third, SPACED[0]]]).is_plain.all(), "which now is the usual one"
+    found, third, fourth = learned([usual]), usual.replace(b":", b" : "), usual.replace(b":", b":  ")
+    for other in (SPACED[0], third):
+        assert found.read([[usual, other, usual, other, other, usual]]).is_plain.all()
+    assert found.read([[third, fourth]]).is_plain.all()
+    rows = patient(found).read([[third, fourth, usual]])
+    assert rows.is_plain.tolist() == [True, True, False], "the one that did not fit last was forgotten"
 
 
 def test_a_stream_that_always_changes_learns_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +71,12 @@ def test_a_stream_that_always_changes_learns_now_and_then(monkeypatch: pytest.Mo
     for number in range(100):
         found.read([[trade("SOLUSDT", 7, US).replace(b"}}", b',"x":-%d}}' % (1 + number))]])
     assert len(asked) == 3 * 10, "the first and each eleventh, with two others of its form each"
+
+
+def test_a_form_that_does_not_fit_its_own_frame_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = learned([trade("SOLUSDT", 7, US)])
+    monkeypatch.setattr(found._streams, "learn", lambda *_: pytest.fail("learned"))
+    assert not found.read([[SPACED[0].replace(b'"x": 5', b'"x": 12345678901234567')]]).is_plain.any()
 
 
 def test_a_form_is_not_taken_on_trust() -> None:
@@ -86,7 +96,7 @@ def test_a_form_is_not_taken_on_trust() -> None:
 )
 def test_a_text_that_is_no_concern_of_ours_is_one_that_the_parser_takes(value: bytes) -> None:
     frame, venue = SPACED[0].replace(b"a b", value), Venue(SYMBOLS, ["trade"])
-    assert checked(learned(SPACED), venue, [frame]) == [value in (b"", b"any ~ text!")]
+    assert checked(patient(learned(SPACED)), venue, [frame]) == [value in (b"", b"any ~ text!")]
 
 
 def test_a_text_that_the_parser_looks_at_stays_as_it_is() -> None:
