@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 COLUMNS: Final = ("ts", "ts_recv", "ids", "price", "qty", "ask", "ask_qty", "ts_sent")
@@ -154,8 +155,12 @@ class Streams:
     goes up to a quotation mark. A stream may have another form besides; the one that fitted last is tried first.
     """
 
-    PATIENCE = 500
-    """Frames of a stream that fit none of its forms before it is said again that there are such."""
+    PATIENCE = 1000
+    """Frames of a stream that fit none of its forms before it is said again that there are such: a form costs about as
+    much as fifty of them.
+    """
+    MOST = 64
+    """Streams of which that is said at once."""
 
     def __init__(self, name_at: int, names: Sequence[bytes], forms: Sequence[Form], symbols: Sequence[int]) -> None:
         count = len(forms)
@@ -181,7 +186,8 @@ class Streams:
 
     def strangers(self) -> list[tuple[int, int]]:
         """Streams that should learn a form, each with the row of the last of its frames that fitted none."""
-        found = [stream for stream, frames in enumerate(self._strange) if frames > self.PATIENCE]
+        due = (stream for stream, frames in enumerate(self._strange) if frames > self.PATIENCE)
+        found = list(islice(due, self.MOST))
         for stream in found:
             self._strange[stream] = 0
         return [(stream, self._latest[stream]) for stream in found]

@@ -73,6 +73,12 @@ def test_a_stream_that_always_changes_learns_now_and_then(monkeypatch: pytest.Mo
     assert len(asked) == 3 * 10, "the first and each eleventh, with two others of its form each"
 
 
+def test_streams_learn_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels.Streams, "MOST", 1)
+    found = reader(Venue(SYMBOLS, ["trade", "quote"]))
+    assert [sum(found.read([SPACED]).is_plain) for _ in range(3)] == [1, 2, 2]
+
+
 def test_a_form_that_does_not_fit_its_own_frame_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     found = learned([trade("SOLUSDT", 7, US)])
     monkeypatch.setattr(found._streams, "learn", lambda *_: pytest.fail("learned"))
