@@ -146,7 +146,11 @@ SELL: Final = 1
 QUOTE: Final = 2
 
 
-class Columns(msgspec.Struct, gc=False):
+_SHORT: Final = [bytes(two for two in range(256) if max(two & 15, two >> 4) <= digits) for digits in range(19)]
+"""By `Columns.digits`: the bytes that may stand in `Columns.short`."""
+
+
+class Columns(msgspec.Struct, gc=False, omit_defaults=True):
     """Plain trades and quotes of a busy moment, column by column, in the order in which they came.
 
     The same events as a list of them would be, and as such it can be iterated, measured and cut. Who takes thousands at
@@ -156,7 +160,7 @@ class Columns(msgspec.Struct, gc=False):
 
     symbols: list[str]
     digits: int
-    """Digits after the point of every price and quantity; 1 to 18."""
+    """Digits after the point of every price and quantity, but for those in `short`; 1 to 18."""
     kinds: bytes
     """uint8: BUY or SELL for a trade, QUOTE for a quote."""
     symbol: bytes
@@ -177,6 +181,10 @@ class Columns(msgspec.Struct, gc=False):
     """int64, quotes only."""
     ts_sent: bytes
     """int64, nanoseconds, trades only."""
+    short: bytes = b""
+    """uint16: how many of the digits, all of them zeros, the venue left out at the end of its price, its quantity, its
+    ask and the quantity of that: four bits each, the lowest first. Nothing where it never did.
+    """
 
     def __post_init__(self) -> None:
         """Raises ValueError (a DecodeError when decoded) where the columns do not belong together."""
@@ -189,6 +197,8 @@ class Columns(msgspec.Struct, gc=False):
             or len(self.symbol) != 2 * count
             or not len(self.ask) == len(self.ask_qty) == 8 * quotes
             or len(self.ts_sent) != 8 * (count - quotes)
+            or len(self.short) not in (0, 2 * count)
+            or self.short.translate(None, _SHORT[self.digits])
         ):
             raise ValueError("columns of different lengths")
 
@@ -199,12 +209,13 @@ class Columns(msgspec.Struct, gc=False):
         symbol, digits = memoryview(self.symbol).cast("H"), self.digits
         ts, recv, ids, price, qty = map(_int64, (self.ts, self.ts_recv, self.ids, self.price, self.qty))
         quotes = zip(_int64(self.ask), _int64(self.ask_qty), strict=True)
-        sent = iter(_int64(self.ts_sent))
+        sent, short = iter(_int64(self.ts_sent)), memoryview(self.short).cast("H") or bytes(len(self))
         for at, kind in enumerate(self.kinds):
-            name, one, more = self.symbols[symbol[at]], plain(price[at], digits), plain(qty[at], digits)
+            name, less = self.symbols[symbol[at]], short[at]
+            one, more = plain(price[at], digits, less & 15), plain(qty[at], digits, less >> 4 & 15)
             if kind == QUOTE:
                 ask, ask_qty = next(quotes)
-                ask_text, ask_size = plain(ask, digits), plain(ask_qty, digits)
+                ask_text, ask_size = plain(ask, digits, less >> 8 & 15), plain(ask_qty, digits, less >> 12)
                 yield Quote(name, ts[at], None, None, recv[at], one, more, ask_text, ask_size, ids[at])
             else:
                 side = "sell" if kind == SELL else "buy"
@@ -222,10 +233,11 @@ def _int64(column: bytes) -> memoryview:
     return memoryview(column).cast("q")
 
 
-def plain(number: int, digits: int) -> str:
-    """A count of units of the last digit as its text, with all `digits` after the point."""
+def plain(number: int, digits: int, short: int = 0) -> str:
+    """A count of units of the last digit as its text, with `digits` after the point but for the last `short`."""
     text = str(number).zfill(digits + 1)
-    return f"{text[:-digits]}.{text[-digits:]}"
+    whole, rest = text[:-digits], text[-digits : len(text) - short]
+    return f"{whole}.{rest}" if rest else whole
 
 
 class Batch(msgspec.Struct, array_like=True, tag="B"):

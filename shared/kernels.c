@@ -1,6 +1,6 @@
 /* The innermost loops of a busy moment. `shared/kernels.py` says what each is given; what each does is done once more,
-   in numpy, by the module that calls it, and tests hold the two against each other. Nothing here allocates, and nothing
-   beyond the sizes given is read or written.  */
+   in numpy or event by event, by the module that calls it, and tests hold the two against each other. Nothing here
+   allocates, and nothing beyond the sizes given is read or written.  */
 
 #include <stdint.h>
 #include <string.h>
@@ -14,8 +14,8 @@
 enum { BUY = 0, SELL = 1, QUOTE = 2 };
 enum { TS, TS_RECV, IDS, PRICE, QTY, ASK, ASK_QTY, TS_SENT, COLUMNS };
 
-/* What follows a text: a number in its column, or a word, or nothing more. */
-enum { WHOLE, MONEY, TIME, SIDE, WORD, NOTHING };
+/* What follows a text: a number in its column, or a word, or what stands in no column, or nothing more. */
+enum { WHOLE, MONEY, TIME, SIDE, WORD, NUMBER, TEXT, NOTHING };
 
 struct piece {
     int32_t at, size;         /* the text, behind which there are at least sixteen bytes more of texts */
@@ -121,15 +121,20 @@ struct streams {
     int64_t mask;             /* size of `slots` less one: a power of two beyond the number of streams */
     const int32_t *slots;     /* by key, or in the next slot: a stream; -1 where there is none */
     const uint64_t *keys;
+    struct form *forms;       /* of each stream two: the one that fitted last, and another or null */
+    const uint16_t *symbol;
+    int64_t *strange;         /* of each stream how many of its frames fitted none */
+    int64_t *latest;          /* and the row of the last of them */
+};
+
+struct form {
     const uint8_t *text;
     const struct piece *pieces;
-    const int32_t *first;     /* of each stream its first piece */
-    const uint16_t *symbol;
 };
 
 struct rows {
     uint8_t *is_plain, *kinds;
-    uint16_t *symbol;
+    uint16_t *symbol, *short_by;
     int64_t *columns[COLUMNS];
 };
 
@@ -163,6 +168,12 @@ static inline int leading_digits(uint64_t word)
     return others ? __builtin_ctzll(others) >> 3 : 8;
 }
 
+/* The digits, at least one, that a word begins with: moved up, so that zeros stand before them. */
+static inline int64_t first_digits(uint64_t word, int digits)
+{
+    return eight_digits((word ^ 0x3030303030303030u) << 8 * (8 - digits) ^ 0x3030303030303030u);
+}
+
 /* A number of at most `most` digits as JSON writes it: without zeros before it. */
 static inline int64_t whole(struct place *place, int most)
 {
@@ -176,10 +187,8 @@ static inline int64_t whole(struct place *place, int most)
             at += 8;
             continue;
         }
-        /* Moved up, so that zeros stand before them. */
         if (digits)
-            number = number * TENS[digits]
-                     + eight_digits((word ^ 0x3030303030303030u) << 8 * (8 - digits) ^ 0x3030303030303030u);
+            number = number * TENS[digits] + first_digits(word, digits);
         at += digits;
         goto over;
     }
@@ -190,17 +199,30 @@ over:
     return number;
 }
 
-/* A number with eight digits after its point and at most ten before it, in units of the last. */
-static inline int64_t money(struct place *place)
+/* A number with at most eight digits after its point, or without one, and at most ten before it, in units of 10**-8;
+   and how many of the eight it lacks. Behind more of them no form goes on.  */
+static inline int64_t money(struct place *place, unsigned *lacks)
 {
     int64_t units = whole(place, 10);
-    const uint8_t *at = place->at;
-    if (!at || place->end - at < 9 || *at != '.' || !are_digits(word_at(at + 1))) {
-        place->at = 0;
+    const uint8_t *at = place->at, *end = place->end;
+    int digits = 0;
+    *lacks = 0;
+    if (!at)
         return 0;
+    if (at < end && *at == '.') {
+        at++;
+        if (end - at >= 8 && (digits = leading_digits(word_at(at))) == 8) {  /* as the venue writes them */
+            place->at = at + 8;
+            return units * 100000000 + eight_digits(word_at(at));
+        }
+        if (digits)
+            units = units * TENS[digits] + first_digits(word_at(at), digits);
+        for (; end - at < 8 && digits < end - at && (uint8_t)(at[digits] - '0') < 10; digits++)
+            units = units * 10 + (at[digits] - '0');
+        place->at = digits ? at + digits : 0;
     }
-    place->at = at + 9;
-    return units * 100000000 + eight_digits(word_at(at + 1));
+    *lacks = 8 - digits;
+    return units * TENS[8 - digits];
 }
 
 /* Nanoseconds of a time in milliseconds or microseconds, which its size tells. */
@@ -213,6 +235,13 @@ static inline int64_t nanoseconds(struct place *place)
         return stamp * 1000;
     place->at = 0;
     return 0;
+}
+
+/* Of no concern, but none that a parser might refuse. */
+static inline void skip_text(struct place *place)
+{
+    while (place->at < place->end && *place->at >= ' ' && *place->at <= '~' && *place->at != '"' && *place->at != '\\')
+        place->at++;
 }
 
 static inline int is_true(struct place *place)
@@ -247,16 +276,15 @@ static inline int stands(struct place *place, const uint8_t *text, int64_t size)
     return 1;
 }
 
-/* The stream whose frames are like this one; -1 where there is none. */
-static inline int32_t stream_of(const struct streams *streams, const uint8_t *frame, int64_t size)
+/* The stream whose name begins here; -1 where there is none. */
+static inline int32_t stream_named(const struct streams *streams, const uint8_t *frame, const uint8_t *name,
+                                   const uint8_t *end)
 {
-    const uint8_t *name = frame + streams->name_at, *end = 0;
+    const uint8_t *quote = end - name > 8 ? memchr(name, '"', end - name) : 0;
     int32_t stream;
-    if (size > streams->name_at + 8)
-        end = memchr(name, '"', size - streams->name_at);
-    if (!end || end - frame < 7)
+    if (!quote || quote - frame < 7)
         return -1;
-    uint64_t key = word_at(name) * 0x9E3779B97F4A7C15u ^ word_at(end - 7);
+    uint64_t key = word_at(name) * 0x9E3779B97F4A7C15u ^ word_at(quote - 7);
     int64_t slot = (int64_t)(key * 0xFF51AFD7ED558CCDu >> 40) & streams->mask;
     for (; (stream = streams->slots[slot]) >= 0; slot = (slot + 1) & streams->mask)
         if (streams->keys[stream] == key)
@@ -264,25 +292,64 @@ static inline int32_t stream_of(const struct streams *streams, const uint8_t *fr
     return -1;
 }
 
-static inline void read_one(const struct streams *streams, struct place place, const struct rows *rows, int64_t row)
+/* The stream whose frames are like this one: named where names are, or else by a text with an @ in it. */
+static inline int32_t stream_of(const struct streams *streams, const uint8_t *frame, const uint8_t *end)
 {
-    int32_t stream = stream_of(streams, place.at, place.end - place.at);
-    if (stream < 0)
-        return;
-    rows->symbol[row] = streams->symbol[stream];
-    for (const struct piece *piece = streams->pieces + streams->first[stream]; place.at; piece++) {
+    int32_t stream = stream_named(streams, frame, frame + streams->name_at, end);
+    const uint8_t *name;
+    if (stream >= 0 || end == frame || !(name = memchr(frame, '@', end - frame)))
+        return stream;
+    while (name > frame && name[-1] != '"')
+        name--;
+    return stream_named(streams, frame, name, end);
+}
+
+/* Whether a frame is of this form; what it says goes into the row. */
+static inline int fits(const struct form *form, struct place place, const struct rows *rows, int64_t row)
+{
+    unsigned lacks, short_by = 0;
+    for (const struct piece *piece = form->pieces; place.at; piece++) {
         int64_t *column = rows->columns[piece->column];
-        if (!stands(&place, streams->text + piece->at, piece->size))
-            return;
+        if (!stands(&place, form->text + piece->at, piece->size))
+            return 0;
         switch (piece->follows) {
         case WHOLE: column[row] = whole(&place, 16); break;
-        case MONEY: column[row] = money(&place); break;
+        case MONEY:
+            column[row] = money(&place, &lacks);
+            short_by |= lacks << 4 * (piece->column - PRICE);
+            break;
         case TIME: column[row] = nanoseconds(&place); break;
         case SIDE: rows->kinds[row] = is_true(&place) ? SELL : BUY; break;
         case WORD: is_true(&place); break;
-        default: rows->is_plain[row] = place.at == place.end; return;
+        case NUMBER: whole(&place, 16); break;
+        case TEXT: skip_text(&place); break;
+        default:
+            rows->short_by[row] = (uint16_t)short_by;
+            return place.at == place.end;
         }
     }
+    return 0;
+}
+
+static inline void read_one(const struct streams *streams, struct place place, const struct rows *rows, int64_t row)
+{
+    int32_t stream = stream_of(streams, place.at, place.end);
+    if (stream < 0)
+        return;
+    struct form *form = streams->forms + 2 * stream;
+    rows->symbol[row] = streams->symbol[stream];
+    rows->is_plain[row] = 1;
+    if (fits(form, place, rows, row))
+        return;
+    if (form[1].pieces && fits(form + 1, place, rows, row)) {
+        struct form other = form[0];
+        form[0] = form[1];
+        form[1] = other;
+        return;
+    }
+    rows->is_plain[row] = 0;
+    streams->strange[stream]++;
+    streams->latest[stream] = row;
 }
 
 /* Frames that are parts of `data` to rows from `row` on; of one that is not plain the row says only that. */
@@ -384,6 +451,7 @@ struct lines {
     int64_t digits;
     const uint8_t *kinds;
     const uint16_t *symbol;
+    const uint16_t *short_by; /* null where no digit was left out */
     const int64_t *columns[COLUMNS];
     const int32_t *rank;      /* of each row, see `struct grouping` */
     const uint8_t *text;
@@ -453,6 +521,15 @@ static inline uint8_t *decimal(uint8_t *out, uint64_t number, int64_t digits)
     return out + digits;
 }
 
+/* The end of a number whose last digits were left out. Where all were, one zero stands for them: see `lines.line`. */
+static inline uint8_t *shorter(uint8_t *out, int64_t digits, int64_t by)
+{
+    if (by < digits)
+        return out - by;
+    out[-digits] = '0';
+    return out - digits + 1;
+}
+
 /* Sixteen bytes at a time, beyond the end of the text: a call that copies just so many costs more than all else. */
 static inline uint8_t *copy(uint8_t *out, const uint8_t *text, int size)
 {
@@ -493,12 +570,15 @@ EXPORT int64_t lake_lines(const struct lines *given, int64_t count, const int32_
             if (piece->follows == NOTHING)
                 break;
             uint64_t number = lines.columns[piece->column][piece->column >= ASK ? rank : row];
-            if (piece->follows == MONEY)
+            if (piece->follows == MONEY) {
                 out = decimal(out, number, lines.digits);
-            else if (piece->column <= TS_RECV)
+                if (lines.short_by)
+                    out = shorter(out, lines.digits, lines.short_by[row] >> 4 * (piece->column - PRICE) & 15);
+            } else if (piece->column <= TS_RECV) {
                 out = once(piece->column == TS ? &stamp : &receipt, out, number);
-            else
+            } else {
                 out = integer(out, number);
+            }
         }
     }
     return out - begin;
@@ -597,8 +677,8 @@ EXPORT int64_t lake_group(const struct lines *rows, int64_t count, int64_t quote
 
 /* --- from lines of the archive to columns ---------------------------------------------------------------------- */
 
-/* How the lines of a symbol look. Here WHOLE is a count, MONEY has at most eight digits after its point, TIME is a count
-   or null, SIDE is buy or sell, WORD any word of small letters.  */
+/* How the lines of a symbol look. Here WHOLE is a count, TIME is a count or null, SIDE is buy or sell, WORD any word of
+   small letters.  */
 struct forms {
     int64_t count;
     const uint8_t *text;
@@ -637,29 +717,6 @@ static inline int64_t natural_or_null(struct place *place)
     return 0;
 }
 
-/* A number with one to eight digits after its point and at most ten before it, in units of 10**-8. */
-static inline int64_t up_to_eight_digits(struct place *place)
-{
-    int64_t units = whole(place, 10);
-    const uint8_t *at = place->at, *end = place->end;
-    int left = 8;
-    place->at = 0;
-    if (!at || end - at < 2 || *at++ != '.')
-        return 0;
-    if (end - at >= 8 && are_digits(word_at(at))) {  /* as the venue writes them */
-        units = units * 100000000 + eight_digits(word_at(at));
-        at += 8;
-        left = 0;
-    }
-    for (; left && at < end && (uint8_t)(*at - '0') < 10; left--)
-        units = units * 10 + (*at++ - '0');
-    if (left < 8)  /* behind more digits no form goes on */
-        place->at = at;
-    for (; left; left--)
-        units *= 10;
-    return units;
-}
-
 static inline int side_at(struct place *place)
 {
     int64_t left = place->end - place->at;
@@ -674,6 +731,7 @@ static inline int side_at(struct place *place)
 static inline int is_like(const struct forms *forms, int64_t form, struct place place, const struct found *found,
                           int64_t row, int64_t rank)
 {
+    unsigned lacks;
     found->kinds[row] = QUOTE;
     for (const struct piece *piece = forms->forms[form]; place.at; piece++) {
         int64_t *into = &found->columns[piece->column][piece->column >= ASK ? rank : row];
@@ -682,7 +740,7 @@ static inline int is_like(const struct forms *forms, int64_t form, struct place 
         switch (piece->follows) {
         case WHOLE: *into = natural(&place); break;
         case TIME: *into = natural_or_null(&place); break;
-        case MONEY: *into = up_to_eight_digits(&place); break;
+        case MONEY: *into = money(&place, &lacks); break;
         case SIDE: found->kinds[row] = side_at(&place); break;
         case WORD:
             while (place.at < place.end && (uint8_t)(*place.at - 'a') < 26)

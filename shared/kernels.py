@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 COLUMNS: Final = ("ts", "ts_recv", "ids", "price", "qty", "ask", "ask_qty", "ts_sent")
 """int64 columns, in the order in which the loops count them."""
-WHOLE, MONEY, TIME, SIDE, WORD, NOTHING = range(6)
-"""What follows a text: a number, one with digits after its point, a time, who made the price, true or false, its end.
+WHOLE, MONEY, TIME, SIDE, WORD, NUMBER, TEXT, NOTHING = range(8)
+"""What follows a text: a number, one with digits after its point, a time, who made the price, true or false, a number
+or a text that is no concern of ours, its end.
 """
 _PAD: Final = bytes(32)
 _LONGEST: Final = 24
@@ -120,30 +122,56 @@ def address(data: bytes | memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(data))
 
 
+class _Form(ctypes.Structure):
+    _fields_ = (("text", _Pointer), ("pieces", _Pointer))
+
+
 class _Streams(ctypes.Structure):
     _fields_ = (
-        ("name_at", _Int), ("mask", _Int), ("slots", _Pointer), ("keys", _Pointer), ("text", _Pointer),
-        ("pieces", _Pointer), ("first", _Pointer), ("symbol", _Pointer),
+        ("name_at", _Int), ("mask", _Int), ("slots", _Pointer), ("keys", _Pointer), ("forms", _Pointer),
+        ("symbol", _Pointer), ("strange", _Pointer), ("latest", _Pointer),
     )  # fmt: skip
 
 
 class Rows(ctypes.Structure):
-    """Where `read` leaves what it finds: a byte, a byte, two bytes, and eight for each of COLUMNS (of which ts_recv is
-    nowhere) a row.
+    """Where `read` leaves what it finds: a byte, a byte, two bytes twice, and eight for each of COLUMNS (of which
+    ts_recv is nowhere) a row.
     """
 
-    _fields_ = (("is_plain", _Pointer), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)))
+    _fields_ = (
+        ("is_plain", _Pointer), ("kinds", _Pointer), ("symbol", _Pointer), ("short", _Pointer),
+        ("columns", _Pointer * len(COLUMNS)),
+    )  # fmt: skip
+
+    @classmethod
+    def of(cls, rows: Any) -> Rows:
+        """Those of `shared.venues.Rows`, which must be held."""
+        columns = [getattr(rows, name, rows.ts).ctypes.data for name in COLUMNS]
+        given = (rows.is_plain, rows.kinds, rows.symbol, rows.short)
+        return cls(*(column.ctypes.data for column in given), pointers(columns))
 
 
 class Streams:
-    """The streams of a source: the form of the frames of each, the number of its symbol. `name_at`: where in a frame
-    the name of its stream begins, which goes up to a quotation mark and has at least eight characters with it.
+    """The streams of a source: name, form of the frames, and number of the symbol of each. `name_at`: where in a frame
+    the name of its stream begins if it begins where it should; it has at least seven characters, an @ among them, and
+    goes up to a quotation mark. A stream may have another form besides; the one that fitted last is tried first.
     """
 
-    def __init__(self, name_at: int, forms: Sequence[Form], symbols: Sequence[int]) -> None:
-        self._forms = Forms(forms)
+    PATIENCE = 1000
+    """Frames of a stream that fit none of its forms before it is said again that there are such: a form costs about as
+    much as fifty of them.
+    """
+    MOST = 64
+    """Streams of which that is said at once."""
+
+    def __init__(self, name_at: int, names: Sequence[bytes], forms: Sequence[Form], symbols: Sequence[int]) -> None:
         count = len(forms)
-        self._keys = (ctypes.c_uint64 * count)(*(_key(form[0][0], name_at) for form in forms))
+        self._usual = Forms(forms)
+        self._forms = (_Form * (2 * count))()
+        for stream in range(count):
+            self._forms[2 * stream] = _Form(self._usual.text_at, self._usual.piece_at(stream))
+        self._learned: dict[int, list[Forms]] = {}
+        self._keys = (ctypes.c_uint64 * count)(*map(_key, names))
         size = 1 << (4 * count).bit_length()
         self._slots = (ctypes.c_int32 * size)(*[-1] * size)
         for number, key in enumerate(self._keys):
@@ -151,20 +179,33 @@ class Streams:
             while self._slots[at] >= 0:
                 at = (at + 1) & (size - 1)
             self._slots[at] = number
-        self._first = (ctypes.c_int32 * count)(*self._forms.first)
         self._symbols = (ctypes.c_uint16 * count)(*symbols)
-        arrays = [ctypes.addressof(found) for found in (self._slots, self._keys)]
-        self._all = _Streams(
-            name_at, size - 1, *arrays, self._forms.text_at, self._forms.piece_at(0),
-            ctypes.addressof(self._first), ctypes.addressof(self._symbols),
-        )  # fmt: skip
+        self._strange = (_Int * count)(*[self.PATIENCE] * count)
+        self._latest = (_Int * count)()
+        arrays = (self._slots, self._keys, self._forms, self._symbols, self._strange, self._latest)
+        self._all = _Streams(name_at, size - 1, *[ctypes.addressof(array) for array in arrays])
         self.at = ctypes.addressof(self._all)
 
+    def strangers(self) -> list[tuple[int, int]]:
+        """Streams that should learn a form, each with the row of the last of its frames that fitted none."""
+        due = (stream for stream, frames in enumerate(self._strange) if frames > self.PATIENCE)
+        found = list(islice(due, self.MOST))
+        for stream in found:
+            self._strange[stream] = 0
+        return [(stream, self._latest[stream]) for stream in found]
 
-def _key(head: bytes, name_at: int) -> int:
+    def learn(self, stream: int, form: Form) -> None:
+        """Takes another form of a stream, in the place of the one that did not fit last."""
+        new = Forms([form])
+        self._forms[2 * stream + 1] = _Form(new.text_at, new.piece_at(0))
+        used = {each.pieces for each in self._forms[2 * stream : 2 * stream + 2]}
+        known = self._learned.get(stream, [])
+        self._learned[stream] = [each for each in (*known, new) if each.piece_at(0) in used]
+
+
+def _key(name: bytes) -> int:
     """What tells a stream: eight bytes from the begin of its name, and the eight up to the quotation mark behind it."""
-    end = head.index(b'"', name_at)
-    one, other = (int.from_bytes(head[at : at + 8], "little") for at in (name_at, end - 7))
+    one, other = (int.from_bytes(part, "little") for part in ((name + b'"')[:8], (name + b'"')[-8:]))
     return one * 0x9E3779B97F4A7C15 & _WORD ^ other
 
 
@@ -182,8 +223,9 @@ class Lines(ctypes.Structure):
     """What `lake_lines` makes lines of. See `kernels.c`."""
 
     _fields_ = (
-        ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("columns", _Pointer * len(COLUMNS)),
-        ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer), ("pieces", _Pointer * 3),
+        ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("short", _Pointer),
+        ("columns", _Pointer * len(COLUMNS)), ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer),
+        ("pieces", _Pointer * 3),
     )  # fmt: skip
 
 

@@ -93,12 +93,14 @@ class _Rows(NamedTuple):
     ask: Array
     ask_qty: Array
     ts_sent: Array
+    short: Array
 
     @classmethod
     def of(cls, c: Columns) -> _Rows:
         int64 = (c.ts, c.ts_recv, c.ids, c.price, c.qty, c.ask, c.ask_qty, c.ts_sent)
         whole = [np.frombuffer(column, "<i8") for column in int64]
-        return cls._make([np.frombuffer(c.kinds, "u1"), np.frombuffer(c.symbol, "<u2"), *whole])
+        short = np.frombuffer(c.short or bytes(2 * len(c)), "<u2")
+        return cls._make([np.frombuffer(c.kinds, "u1"), np.frombuffer(c.symbol, "<u2"), *whole, short])
 
     def are_positive(self) -> bool:
         return all(not len(column) or int(column.min()) >= 0 for column in self[2:])
@@ -112,7 +114,7 @@ class _Rows(NamedTuple):
             ask, size = (column[quotes : quotes + count] for column in (self.ask, self.ask_qty))
             sent = self.ts_sent[trades : trades + len(whole[0]) - count]
             quotes, trades = quotes + count, trades + len(sent)
-            yield _Rows._make([*whole, ask, size, sent])
+            yield _Rows._make([*whole, ask, size, sent, self.short[begin : begin + MOST_ROWS]])
 
 
 # --- pieces of a line ---
@@ -194,6 +196,17 @@ def _numbers(signed: Array, digits: int) -> _Texts:
     own = longest + bool(digits)
     fields = np.ndarray((count,), f"V{own}", memory, width - own, (width,))
     return _Texts(fields, lengths, own - shortest - bool(digits))
+
+
+def _shorter(numbers: _Texts, digits: int, by: Array) -> _Texts:
+    """Without so many digits at the end of each; where that would be all of them, one zero stands: see `lines.line`."""
+    width = numbers.fields.itemsize
+    less = np.minimum(by, digits - 1).astype(np.int64)
+    places = np.maximum(np.arange(width) - less[:, None], 0)
+    moved = np.take_along_axis(np.ascontiguousarray(numbers.fields).view("u1").reshape(-1, width), places, 1)
+    moved[by == digits, -1] = ord("0")
+    lengths = numbers.lengths - less
+    return _Texts(moved.view(f"V{width}").ravel(), lengths, width - int(lengths.min()))
 
 
 _HEAD: Final = '{"symbol":'
@@ -320,6 +333,9 @@ def _both(rows: _Rows, symbols: tuple[str, ...], digits: int) -> list[_Lines]:
     times = _numbers(np.concatenate([rows.ts[by], rows.ts_recv[by], rows.ts_sent]), 0)
     ids = _numbers(rows.ids[by], 0)
     exact = _numbers(np.concatenate([rows.price[by], rows.qty[by], rows.ask, rows.ask_qty]), digits)
+    if rows.short.any():
+        short, asks = rows.short[by], rows.short[quotes]
+        exact = _shorter(exact, digits, np.concatenate([short, short >> 4, asks >> 8, asks >> 12]) & 15)
     texts = {"ids": ids}
     for name, source, begin, many in (
         ("ts", times, 0, count),

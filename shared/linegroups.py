@@ -69,6 +69,7 @@ class LineGroups:
         arrays = self._room(count, len(names))
         rows = kernels.Lines(
             columns.digits, kernels.address(columns.kinds), kernels.address(columns.symbol),
+            kernels.address(columns.short) if columns.short else None,
             kernels.pointers([kernels.address(getattr(columns, name)) for name in kernels.COLUMNS]),
             arrays["rank"].ctypes.data, texts.text_at, texts.piece_at(3),
             kernels.pointers([texts.piece_at(kind) for kind in range(3)]),

@@ -9,15 +9,24 @@ from shared.events import BUY, QUOTE, SELL, Columns, Quote, Trade
 
 
 def columns_of(events: Sequence[Trade | Quote], digits: int = 8) -> Columns:
-    """The same events as columns. Their numbers have exactly `digits` digits after the point."""
+    """The same events as columns. Their numbers have at most `digits` digits after the point."""
     symbols = list(dict.fromkeys(event.symbol for event in events))
     place = {symbol: at for at, symbol in enumerate(symbols)}
     quotes = [event for event in events if isinstance(event, Quote)]
     trades = [event for event in events if isinstance(event, Trade)]
 
+    def lacks(text: str) -> int:
+        return digits - len(text.partition(".")[2])
+
     def units(text: str) -> int:
-        assert len(text.partition(".")[2]) == digits
-        return int(text.replace(".", ""))
+        return int(text.replace(".", "") + "0" * lacks(text))
+
+    def texts(event: Trade | Quote) -> list[str]:
+        if isinstance(event, Quote):
+            return [event.bid, event.bid_qty, event.ask, event.ask_qty]
+        return [event.price, event.qty]
+
+    short = [sum(lacks(text) << 4 * at for at, text in enumerate(texts(event))) for event in events]
 
     def int64(values: Sequence[int | None]) -> bytes:
         return struct.pack(f"<{len(values)}q", *values)
@@ -35,4 +44,5 @@ def columns_of(events: Sequence[Trade | Quote], digits: int = 8) -> Columns:
         ask=int64([units(event.ask) for event in quotes]),
         ask_qty=int64([units(event.ask_qty) for event in quotes]),
         ts_sent=int64([event.ts_sent for event in trades]),
+        short=struct.pack(f"<{len(events)}H", *short) if any(short) else b"",
     )

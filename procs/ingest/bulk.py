@@ -149,7 +149,7 @@ class Bulk:
         columns = Columns(
             names, self._reader.digits, rows.kinds[part].tobytes(), symbol.tobytes(), stamped.ts.tobytes(),
             stamped.ts_recv.tobytes(), rows.ids[part].tobytes(), rows.price[part].tobytes(), rows.qty[part].tobytes(),
-            stamped.ask.tobytes(), stamped.ask_qty.tobytes(), stamped.ts_sent.tobytes(),
+            stamped.ask.tobytes(), stamped.ask_qty.tobytes(), stamped.ts_sent.tobytes(), _short(rows.short[part]),
         )  # fmt: skip
         self._intake.recorder.add_columns(columns, int(stamped.ts.max()))
 
@@ -165,7 +165,7 @@ class Bulk:
                 names, self._reader.digits, kinds.tobytes(), symbol.tobytes(), stamps.tobytes(),
                 recv[at : at + size].tobytes(), rows.ids[some].tobytes(), rows.price[some].tobytes(),
                 rows.qty[some].tobytes(), rows.ask[quotes].tobytes(), rows.ask_qty[quotes].tobytes(),
-                rows.ts_sent[trades].tobytes(),
+                rows.ts_sent[trades].tobytes(), _short(rows.short[some]),
             )  # fmt: skip
             self._intake.recorder.add_columns(columns, int(stamps.max()))
 
@@ -178,3 +178,8 @@ class Bulk:
         order = sorted(those)
         place[order] = np.arange(len(order), dtype=np.uint16)
         return [names[at] for at in order], place[symbol]
+
+
+def _short(column: NDArray[np.uint16]) -> bytes:
+    """Nothing where no digit was left out."""
+    return column.tobytes() if column.any() else b""

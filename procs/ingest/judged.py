@@ -84,9 +84,7 @@ class _Compiled:
         self._library, self._behind = library, behind
         self._columns = rows
         self._part = slice(start, end)
-        places = [getattr(rows, name, rows.ts).ctypes.data for name in kernels.COLUMNS]
-        given = (rows.is_plain, rows.kinds, rows.symbol)
-        self._rows = kernels.Rows(*(column.ctypes.data for column in given), kernels.pointers(places))
+        self._rows = kernels.Rows.of(rows)
         numbers = np.empty((4, 2 * symbols), np.int64)
         until, tops, ids = (np.empty(size, np.int64) for size in (symbols, len(behind), end - start))
         odd = np.empty(2 * symbols, np.uint8)

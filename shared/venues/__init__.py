@@ -149,6 +149,7 @@ class Rows(Protocol):
     qty: NDArray[np.int64]
     ask: NDArray[np.int64]
     ask_qty: NDArray[np.int64]
+    short: NDArray[np.uint16]
 
 
 class ColumnReader(Protocol):

@@ -1,25 +1,27 @@
 """Spot frames by the thousand: the plain ones among them parsed in a few passes over all of them, column by column.
 
 A plain frame is one whose every byte outside its numbers is as the venue has written it for years: a trade or a best
-bid and ask of a stream that was subscribed to, numbers with eight digits after the point. Whatever else there is, by a
-single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found here is
-what it would find. Where the loops are compiled they do all of it, frame by frame. Only to be imported where a busy
-moment has come: an idle process does without numpy.
+bid and ask of a stream that was subscribed to, numbers with at most eight digits after the point. Whatever else there
+is, by a single byte, is left to the parser that takes one frame at a time; that one is the reference, and what is found
+here is what it would find. Where the loops are compiled they do all of it, frame by frame; and where the venue writes
+otherwise than it did, with blanks, another key or in another order, they learn it from the first such frame. In numpy
+those stay with the single parser. Only to be imported where a busy moment has come: an idle process does without
+numpy.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared import kernels
-from shared.events import BUY, QUOTE, SELL
+from shared.events import BUY, QUOTE, SELL, Columns, Quote, Trade
 from shared.frames import Cut
-from shared.kernels import MONEY, NOTHING, SIDE, TIME, WHOLE, WORD
+from shared.venues import Reject, _binance_forms
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -38,6 +40,7 @@ _SIXES: Final = _U(0x0606060606060606)
 _HIGH: Final = _U(0xF0F0F0F0F0F0F0F0)
 _LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=_U)
 """By number: the mask of the first so many characters of a word."""
+_TENS: Final = 10 ** np.arange(DIGITS + 1, dtype=np.int64)
 _PAIRS: Final = _U(0x000000FF000000FF)
 _LONG: Final = 16
 """Digits of the longest integer that is read here."""
@@ -79,23 +82,29 @@ _NAME_AT: Final = 11
 class Rows:
     """See `shared.venues.Rows`; prices and quantities are in units of 1e-8."""
 
-    __slots__ = ("ask", "ask_qty", "ids", "is_plain", "kinds", "price", "qty", "symbol", "ts", "ts_sent")
+    __slots__ = ("ask", "ask_qty", "ids", "is_plain", "kinds", "price", "qty", "short", "symbol", "ts", "ts_sent")
 
     def __init__(self, count: int) -> None:
         self.is_plain: Flags = np.zeros(count, np.bool_)
         self.kinds: NDArray[np.uint8] = np.full(count, QUOTE, np.uint8)
         self.symbol: NDArray[np.uint16] = np.zeros(count, np.uint16)
+        self.short: NDArray[np.uint16] = np.zeros(count, np.uint16)
         self.ts, self.ts_sent, self.ids, self.price, self.qty, self.ask, self.ask_qty = np.zeros((7, count), np.int64)
 
 
 class Reader:
     """The streams of one source: ``(stream name, symbol, "trade" or "quote")`` each. `symbols` is what `Rows.symbol`
-    counts in.
+    counts in. `parse` is the parser that takes one frame at a time, `known` are the keys that it looks at.
     """
 
     digits = DIGITS
 
-    def __init__(self, streams: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(
+        self,
+        streams: Iterable[tuple[str, str, str]],
+        parse: Callable[[bytes, int], Sequence[object]],
+        known: Iterable[str],
+    ) -> None:
         found = [stream for stream in streams if stream[2] in ("trade", "quote")]
         self.symbols = list(dict.fromkeys(symbol for _, symbol, _ in found))
         place = {symbol: at for at, symbol in enumerate(self.symbols)}
@@ -104,11 +113,13 @@ class Reader:
         self._keys = keys[order]
         self._is_trade = np.array([kind == "trade" for *_, kind in found], np.bool_)[order]
         self._symbol = np.array([place[symbol] for _, symbol, _ in found], np.uint16)[order]
-        self._heads = _Known([_head(name, kind) for name, _, kind in found], order)
-        self._middles = _Known([_middle(symbol, kind) for _, symbol, kind in found], order)
+        self._heads = _Known([_binance_forms.head(name, kind) for name, _, kind in found], order)
+        self._middles = _Known([_binance_forms.middle(symbol, kind) for _, symbol, kind in found], order)
         self.is_usable = bool(found) and len(set(keys.tolist())) == len(found)
-        forms = [_form(name, symbol, kind) for name, symbol, kind in found]
-        self._streams = kernels.Streams(_NAME_AT, forms, [place[symbol] for _, symbol, _ in found])
+        names, symbols = [name.encode() for name, *_ in found], [place[symbol] for _, symbol, _ in found]
+        forms = [_binance_forms.usual(*stream) for stream in found]
+        self._streams = kernels.Streams(_NAME_AT, names, forms, symbols)
+        self._named, self._parse, self._known = found, parse, frozenset(key.encode() for key in known)
 
     def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
         """Parses what is plain."""
@@ -116,7 +127,9 @@ class Reader:
         if not (self.is_usable and len(rows.kinds)):
             return rows
         if kernels.loops is not None:
-            self._read_compiled(kernels.loops, reads, rows)
+            _read(kernels.loops, self._streams, reads, rows)
+            if not rows.is_plain.all() and self._learn(kernels.loops, reads):
+                _read(kernels.loops, self._streams, reads, rows)
             return rows
         text = _Text(reads)
         stream, known = self._streams_of(text)
@@ -132,19 +145,30 @@ class Reader:
         rows.symbol[:] = self._symbol[stream]
         return rows
 
-    def _read_compiled(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
-        columns = [getattr(rows, name, rows.ts).ctypes.data for name in kernels.COLUMNS]
-        given = (rows.is_plain, rows.kinds, rows.symbol)
-        into = kernels.Rows(*(column.ctypes.data for column in given), kernels.pointers(columns))
-        row = 0
-        for frames in reads:
-            data, begins, ends = _piece(frames)
-            places = np.array((begins, ends), np.int64)
-            at, count = places.ctypes.data, len(frames)
-            library.lake_read(
-                self._streams.at, kernels.address(data), count, at, at + 8 * count, ctypes.byref(into), row
-            )
-            row += count
+    def _learn(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]]) -> bool:
+        """Reads forms off frames that fitted none. Whether there were such."""
+        has_learned = False
+        for stream, row in self._streams.strangers():
+            frame = _frame(reads, row)
+            if len(frame) > _binance_forms.LONGEST:
+                continue
+            form = _binance_forms.of(frame, self._named[stream][2], self._known)
+            if self._is_right(library, stream, [frame, *_binance_forms.others(form)], form):
+                self._streams.learn(stream, form)
+                has_learned = True
+        return has_learned
+
+    def _is_right(self, library: ctypes.CDLL, stream: int, frames: Sequence[bytes], form: kernels.Form) -> bool:
+        """Whether these frames are by this form exactly what they are to the single parser."""
+        name, symbol, _ = self._named[stream]
+        rows = Rows(len(frames))
+        _read(library, kernels.Streams(_NAME_AT, [name.encode()], [form], [0]), [frames], rows)
+        if not rows.is_plain.all():
+            return False
+        try:
+            return _events(rows, symbol) == [event for frame in frames for event in self._parse(frame, 0)]
+        except Reject:
+            return False
 
     def _streams_of(self, text: _Text) -> tuple[Places, Flags]:
         """For each frame the place of its stream in our tables, and whether there is one: its bytes are still to be
@@ -155,6 +179,32 @@ class Reader:
         keys = _mixed(text.words[text.start + 11], text.words[np.maximum(end - 7, 0)])
         place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return place, has_name & (self._keys[place] == keys)
+
+
+def _read(library: ctypes.CDLL, streams: kernels.Streams, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
+    into, row = kernels.Rows.of(rows), 0
+    for frames in reads:
+        data, begins, ends = _piece(frames)
+        places = np.array((begins, ends), np.int64)
+        at, count = places.ctypes.data, len(frames)
+        library.lake_read(streams.at, kernels.address(data), count, at, at + 8 * count, ctypes.byref(into), row)
+        row += count
+
+
+def _frame(reads: Sequence[Sequence[bytes]], row: int) -> bytes:
+    for frames in reads:
+        if row < len(frames):
+            return frames[row]
+        row -= len(frames)
+    raise IndexError("a row beyond the last")
+
+
+def _events(rows: Rows, symbol: str) -> list[Trade | Quote]:
+    """Plain rows of one symbol, singly."""
+    quotes = rows.kinds == QUOTE
+    partial = rows.ask[quotes], rows.ask_qty[quotes], rows.ts_sent[~quotes]
+    columns = rows.kinds, rows.symbol, rows.ts, np.zeros_like(rows.ts), rows.ids, rows.price, rows.qty, *partial
+    return list(Columns([symbol], DIGITS, *(column.tobytes() for column in (*columns, rows.short))))
 
 
 class _Known:
@@ -176,31 +226,6 @@ class _Known:
         for places, place, words in zip(self._at, self._same, self._words, strict=True):
             same &= text.words[at + (places[stream] if place is None else place)] == words[stream]
         return same
-
-
-def _head(name: str, kind: str) -> bytes:
-    """All that comes before the first number of a frame."""
-    event = '"e":"trade","E":' if kind == "trade" else '"u":'
-    return f'{{"stream":"{name}","data":{{{event}'.encode()
-
-
-def _middle(symbol: str, kind: str) -> bytes:
-    """From the comma behind the first number to the next number."""
-    return f',"s":"{symbol}","t":'.encode() if kind == "trade" else f',"s":"{symbol}","b":"'.encode()
-
-
-def _form(name: str, symbol: str, kind: str) -> kernels.Form:
-    """All of a frame, for the compiled loop."""
-    head, middle = _head(name, kind), _middle(symbol, kind)
-    if kind == "trade":
-        return (
-            (head, TIME, "ts_sent"), (middle, WHOLE, "ids"), (b',"p":"', MONEY, "price"), (b'","q":"', MONEY, "qty"),
-            (b'","T":', TIME, "ts"), (b',"m":', SIDE, ""), (b',"M":', WORD, ""), (b"}}", NOTHING, ""),
-        )  # fmt: skip
-    return (
-        (head, WHOLE, "ids"), (middle, MONEY, "price"), (b'","B":"', MONEY, "qty"),
-        (b'","a":"', MONEY, "ask"), (b'","A":"', MONEY, "ask_qty"), (b'"}}', NOTHING, ""),
-    )  # fmt: skip
 
 
 def _key(name: str) -> int:
@@ -269,6 +294,7 @@ class _Part:
         self.is_plain: Flags = np.all(text.words[places] & masks == texts, axis=0)
         self.whole: Ints = np.zeros(0, np.int64)
         self.money: Ints = np.zeros(0, np.int64)
+        self.lacks: Ints = np.zeros(0, np.int64)
 
     def marks(self, numbers: Iterable[int]) -> Places:
         """Where these quotation marks are, a row each."""
@@ -280,35 +306,54 @@ def _read_numbers(text: _Text, parts: Sequence[_Part]) -> None:
     """All numbers of all frames at once: what costs is the call, not the row."""
     whole_from, whole_to = (np.concatenate([getattr(p, n).ravel() for p in parts]) for n in ("whole_from", "whole_to"))
     money_from, money_to = (np.concatenate([getattr(p, n).ravel() for p in parts]) for n in ("money_from", "money_to"))
-    point = money_to - DIGITS - 1
+    lacks = _lacking(text, money_to)
+    point = money_to - np.where(lacks == DIGITS, 0, DIGITS + 1 - lacks)
     size = np.concatenate([whole_to - whole_from, point - money_from])
     start, end = np.concatenate([whole_from, money_from]), np.concatenate([whole_to, point])
     wholes = len(whole_from)
     odd = size < 1
     odd[:wholes] |= size[:wholes] > _LONG
-    odd[wholes:] |= (size[wholes:] > _WIDE) | (text.bytes[point] != _POINT)
+    odd[wholes:] |= size[wholes:] > _WIDE
     odd |= (text.bytes[start] == _ZERO) & (size > 1)  # JSON knows no number that begins so, nor do we
     np.clip(size, 0, _LONG, out=size)
     count = len(size)
     long = count if size[wholes:].max(initial=0) > 8 else wholes  # prices seldom have more digits before the point
     low = _blank(text.words[end - 8], _LOW_BYTES[8 - np.minimum(size, 8)])
     high = _blank(text.words[end[:long] - 16], _LOW_BYTES[16 - np.maximum(size[:long], 8)])
-    found, strange = _eight(np.concatenate([low, text.words[money_to - 8], high]))
+    rest = _blank(text.words[money_to - 8], _LOW_BYTES[lacks])
+    found, strange = _eight(np.concatenate([low, rest, high]))
     fraction, upper = found[count : 2 * count - wholes], found[2 * count - wholes :]
     odd |= strange[:count]
     odd[wholes:] |= strange[count : 2 * count - wholes]
     odd[:long] |= strange[2 * count - wholes :]
     found = found[:count]
     found[:long] += upper * 10**8
-    money = found[wholes:] * 10**DIGITS + fraction
+    money = found[wholes:] * 10**DIGITS + fraction * _TENS[lacks]
     seen = spent = 0
     for part in parts:
         rows, more = part.whole_from.shape, part.money_from.shape
         behind, further = seen + part.whole_from.size, spent + part.money_from.size
         part.whole, part.money = found[seen:behind].reshape(rows), money[spent:further].reshape(more)
+        part.lacks = lacks[spent:further].reshape(more)
         part.is_plain &= ~odd[seen:behind].reshape(rows).any(axis=0)
         part.is_plain &= ~odd[wholes + spent : wholes + further].reshape(more).any(axis=0)
         seen, spent = behind, further
+
+
+def _lacking(text: _Text, end: Places) -> Ints:
+    """How many of eight digits each number lacks: its point, which is looked for among its last characters, tells."""
+    lacks = np.zeros(len(end), np.int64)
+    other = np.flatnonzero(text.bytes[end - DIGITS - 1] != _POINT)
+    if len(other):
+        points = text.bytes[end[other] - np.arange(2, DIGITS + 1)[:, None]] == _POINT
+        lacks[other] = np.where(points.any(axis=0), DIGITS - 1 - points.argmax(axis=0), DIGITS)
+    return lacks
+
+
+def _short(lacks: Ints) -> NDArray[np.uint16]:
+    """As in `Columns.short`."""
+    found: Ints = (lacks << np.arange(0, 4 * len(lacks), 4)[:, None]).sum(axis=0)
+    return found.astype(np.uint16)
 
 
 def _blank(words: Words, mask: Words) -> Words:
@@ -338,6 +383,7 @@ def _fill_trades(rows: Rows, text: _Text, part: _Part) -> None:
     rows.kinds[at] = np.where(maker, SELL, BUY)
     rows.ts[at], rows.ts_sent[at], rows.ids[at] = ts, sent, ids
     rows.price[at], rows.qty[at] = part.money
+    rows.short[at] = _short(part.lacks)
 
 
 def _truth(text: _Text, start: Places, end: Places) -> tuple[Flags, Flags]:
@@ -362,3 +408,4 @@ def _fill_quotes(rows: Rows, part: _Part) -> None:
     rows.is_plain[at] = part.is_plain & ends
     rows.ids[at] = part.whole[0]
     rows.price[at], rows.qty[at], rows.ask[at], rows.ask_qty[at] = part.money
+    rows.short[at] = _short(part.lacks)

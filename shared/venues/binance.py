@@ -194,7 +194,8 @@ class Venue(Rest):
 
         kinds = {"trade": "trade", "bookTicker": "quote"}
         named = ((name, symbol, name.partition("@")[2]) for name, (symbol, _) in self._streams.items())
-        return Reader((name, symbol, kinds.get(event, "")) for name, symbol, event in named)
+        found = ((name, symbol, kinds.get(event, "")) for name, symbol, event in named)
+        return Reader(found, self.parse, (*_Frame.__struct_fields__, *_Data.__struct_fields__))
 
     def _reason(self, frame: bytes, error: Exception) -> Reject:
         # Another stream's event has fields of other types: say what it is rather than which field surprised.

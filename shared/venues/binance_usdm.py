@@ -52,7 +52,7 @@ class Venue(spot.Venue):
         return ("market", "public", "") if kind in ("agg_trade", KLINE) else ("public", "market", "")
 
     def columns(self) -> ColumnReader | None:
-        return None  # their numbers have as many digits as each symbol's tick
+        return None  # their quotes have times of their own, for which columns have no place
 
     def ask_instruments(self, symbols: Sequence[str] = ()) -> Request:
         return self._ask("exchangeInfo", max_bytes=64 << 20)

@@ -18,11 +18,11 @@ from procs.ingest.config import Config
 from procs.ingest.core import Ingest
 from procs.ingest.reads import Read
 from shared import frames
-from shared.events import SELL, Columns, Quote, Trade, plain
+from shared.events import QUOTE, SELL, Columns, Quote, Trade, plain
 from shared.files import Files
 from shared.journal import Reader, Writer
 from shared.paths import DAY, SECOND, day_start
-from shared.venues import Reject
+from shared.venues import Reject, Rows
 from shared.venues._binance_columns import Reader as FrameReader
 from shared.venues.binance import Venue
 from tests.fixtures.loops import loops as loops
@@ -61,14 +61,20 @@ def as_cut(messages: Sequence[bytes]) -> Sequence[bytes]:
 # --- parsing ---
 
 whole = st.one_of(st.integers(0, 10**10), st.integers(0, 10**20))
-money = st.builds(
-    lambda n, d, extra: f"{n}.{d:08d}"[: None if extra else -1] if extra != 2 else f"0{n}.{d:08d}",
-    st.one_of(st.integers(0, 10), st.integers(0, 10**11)),
-    st.integers(0, 10**8 - 1),
-    st.sampled_from((1, 1, 1, 1, 0, 2)),
-)  # fmt: skip
+wholes = st.one_of(st.integers(0, 10), st.integers(0, 10**11)).map(str)
+fractions = st.one_of(
+    st.text("0123456789", min_size=8, max_size=8), st.text("0123456789", max_size=9), st.text("05", max_size=2)
+).map(lambda digits: f".{digits}" if digits else "")
+money = st.tuples(
+    st.sampled_from(("", "", "", "", "", "0")), wholes, fractions, st.sampled_from(("", "", "", "", "", "."))
+).map("".join)
 stamps = st.one_of(
     st.integers(1_760_000_000_000, 1_770_000_000_000), st.integers(1_760_000_000_000_000, 1_770_000_000_000_000), whole
+)
+sendable = st.builds(
+    lambda units, digits: f"{units}.{digits}" if digits else str(units),
+    st.integers(0, 10**10 - 1),
+    st.text("0123456789", max_size=8),
 )
 names = st.sampled_from([*SYMBOLS, "DOGEUSDT"])
 frames_of_any = st.one_of(
@@ -90,6 +96,16 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(frame)
 
 
+def event_of(rows: Rows, at: int, symbol: str) -> Trade | Quote:
+    """What a plain row says."""
+    columns, short = (rows.price, rows.qty, rows.ask, rows.ask_qty), int(rows.short[at])
+    one, more, ask, ask_qty = (plain(int(c[at]), 8, short >> 4 * n & 15) for n, c in enumerate(columns))
+    if rows.kinds[at] == QUOTE:
+        return Quote(symbol, 0, None, None, 1, one, more, ask, ask_qty, int(rows.ids[at]))
+    ts, side = int(rows.ts[at]), "sell" if rows.kinds[at] == SELL else "buy"
+    return Trade(symbol, ts, ts, int(rows.ts_sent[at]), 1, one, more, side, int(rows.ids[at]))
+
+
 def parsed(venue: Venue, frame: bytes) -> object:
     try:
         (found,) = venue.parse(frame, 1)
@@ -108,31 +124,22 @@ def test_what_is_found_plain_is_what_the_single_parser_finds(given: list[bytes])
     rows, cut = reader.read([given]), reader.read([as_cut(given[:half]), given[half:], as_cut(given)])
     both = np.concatenate([rows.is_plain, rows.is_plain])
     assert not (cut.is_plain & ~both).any()
-    for name in ("kinds", "symbol", "ts", "ts_sent", "ids", "price", "qty", "ask", "ask_qty"):
+    for name in ("kinds", "symbol", "ts", "ts_sent", "ids", "price", "qty", "ask", "ask_qty", "short"):
         column = getattr(rows, name)
         assert (getattr(cut, name) == np.concatenate([column, column]))[cut.is_plain].all(), name
     for at, frame in enumerate(given):
-        if not rows.is_plain[at]:
-            continue
-        found, symbol = parsed(venue, frame), reader.symbols[rows.symbol[at]]
-        price, qty = plain(int(rows.price[at]), 8), plain(int(rows.qty[at]), 8)
-        if isinstance(found, Trade):
-            side = "sell" if rows.kinds[at] == SELL else "buy"
-            row = Trade(symbol, rows.ts[at], rows.ts[at], rows.ts_sent[at], 1, price, qty, side, rows.ids[at])
-        else:
-            ask, ask_qty = plain(int(rows.ask[at]), 8), plain(int(rows.ask_qty[at]), 8)
-            row = Quote(symbol, 0, None, None, 1, price, qty, ask, ask_qty, rows.ids[at])  # type: ignore[assignment]
-        assert found == row, frame
+        if rows.is_plain[at]:
+            assert parsed(venue, frame) == event_of(rows, at, reader.symbols[rows.symbol[at]]), frame
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 10**16 - 1), st.integers(0, 10**10 - 1), st.integers(0, 10**8 - 1), st.sampled_from(SYMBOLS))
-def test_what_the_venue_sends_is_plain(number: int, units: int, rest: int, symbol: str) -> None:
-    text = f"{units}.{rest:08d}"
+@given(st.integers(0, 10**16 - 1), sendable, sendable, st.sampled_from(SYMBOLS))
+def test_what_the_venue_sends_is_plain(number: int, one: str, other: str, symbol: str) -> None:
+    """With any number of decimals up to eight, and none; each as many as it likes."""
     messages = [
-        trade(symbol, number, 1_760_918_400_123_456, text, text, "false"),
-        trade(symbol, number, 1_760_918_400_123, text, text),
-        quote(symbol, number, text, text),
+        trade(symbol, number, 1_760_918_400_123_456, one, other, "false"),
+        trade(symbol, number, 1_760_918_400_123, other, one),
+        quote(symbol, number, one, other),
     ]
     reader = Venue(SYMBOLS, ["trade", "quote"]).columns()
     assert reader is not None
@@ -206,6 +213,7 @@ class Scene:
 def histories(draw: st.DrawFn) -> list[list[tuple[int, list[bytes]]]]:
     """Takes of some reads each: trades in order but for repeats, holes and swaps, quotes alike, and rubbish."""
     ids = dict.fromkeys(SYMBOLS, 100)
+    texts = st.just("187.42000000") | st.sampled_from(("187.42", "187.4", "187", "0.00000001"))
     us = NOW // 1000
     takes = []
     for _ in range(draw(st.integers(1, 4))):
@@ -222,9 +230,9 @@ def histories(draw: st.DrawFn) -> list[list[tuple[int, list[bytes]]]]:
                 elif kind == 1:
                     frames.append(trade(symbol, ids[symbol], us + draw(st.sampled_from((15 * 10**6, 3 * DAY // 1000)))))
                 elif kind < 9:
-                    frames.append(trade(symbol, ids[symbol], us))
+                    frames.append(trade(symbol, ids[symbol], us, draw(texts)))
                 else:
-                    frames.append(quote(symbol, ids[symbol]))
+                    frames.append(quote(symbol, ids[symbol], draw(texts)))
             reads.append((draw(st.integers(0, 40)), frames))
         takes.append(reads)
     return takes

@@ -66,9 +66,12 @@ def columns(
     kinds: list[int] = draw(st.lists(st.sampled_from([BUY, SELL, QUOTE]), max_size=most))  # type: ignore[assignment]
     count, quotes = len(kinds), kinds.count(QUOTE)
     ids = numbers | st.integers(1000, 1010)
+    digits: int = draw(st.integers(1, 18))  # type: ignore[assignment]
+    lacks = st.sampled_from([0, min(digits, 15)]) | st.integers(0, min(digits, 15))
+    short = [sum(one << 4 * at for at, one in enumerate(some(lacks, 4 if kind == QUOTE else 2))) for kind in kinds]
     return Columns(
         symbols=symbols,
-        digits=draw(st.integers(1, 18)),  # type: ignore[arg-type]
+        digits=digits,
         kinds=bytes(kinds),
         symbol=struct.pack(f"<{count}H", *some(st.integers(0, len(symbols) - 1), count)),
         ts=int64(some(times, count)),
@@ -79,6 +82,7 @@ def columns(
         ask=int64(some(numbers, quotes)),
         ask_qty=int64(some(numbers, quotes)),
         ts_sent=int64(some(times, count - quotes)),
+        short=struct.pack(f"<{count}H", *short) if draw(st.booleans()) else b"",
     )
 
 

@@ -63,6 +63,9 @@ def test_a_batch_of_columns_travels_and_is_cut_like_any_other() -> None:
         {"ts_sent": b""},
         {"symbol": b"\0" * 5},
         {"price": int64(1, 2)},
+        {"short": b"\0" * 3},
+        {"short": b"\0\0\0\0\0\x09"},
+        {"short": b"\0\0\x90\0\0\0"},
     ],
 )
 def test_columns_that_do_not_belong_together_are_no_batch(changed: dict[str, object]) -> None:
@@ -81,3 +84,20 @@ def test_columns_that_do_not_belong_together_are_no_batch(changed: dict[str, obj
 )
 def test_a_number_keeps_all_its_digits(number: int, digits: int, text: str) -> None:
     assert plain(number, digits) == text
+    assert [plain(number, digits, short) for short in range(digits)] == [text[: len(text) - n] for n in range(digits)]
+    assert plain(number, digits, digits) == text.partition(".")[0]
+
+
+def test_digits_that_the_venue_left_out_stay_out() -> None:
+    some = columns(price=int64(18_742_000_000, 10, 100_000_000), short=struct.pack("<3H", 0x76, 0x6520, 8))
+    again = decode(encode(Batch(1, 5, some)))
+    assert isinstance(again, Batch) and again.events == some
+    trade, quote, other = again.events
+    assert isinstance(trade, Trade) and isinstance(quote, Quote) and isinstance(other, Trade)
+    assert (trade.price, trade.qty) == ("187.42", "3.1")
+    assert (quote.bid, quote.bid_qty, quote.ask, quote.ask_qty) == ("0.00000010", "31.210000", "0.000", "40.66")
+    assert (other.price, other.qty) == ("1", "0.00000001")
+
+
+def test_a_record_of_a_version_that_knew_no_other_digits_can_be_read() -> None:
+    assert b"short" not in encode(Batch(1, 5, columns()))

@@ -30,6 +30,10 @@ QUOTE = (
     b'{"stream":"solusdt@bookTicker","data":{"u":9,"s":"SOLUSDT","b":"1.10000000","B":"31.21000000","a":"1.20000000",'
     b'"A":"40.66000000"}}'
 )
+OTHERWISE = (
+    TRADE.replace(b":", b": ").replace(b"0000", b"").replace(b"}}", b', "text": "of no concern", "count": 12345678 }}'),
+    b'{"data":{"st":true,' + QUOTE[QUOTE.index(b'"u"') : -1] + b',"stream":"solusdt@bookTicker"}',
+)
 
 
 @pytest.fixture
@@ -165,19 +169,21 @@ def test_checksums_are_those_of_zlib(compiler: None) -> None:
 
 
 class Wall:
-    """Memory behind which there is nothing: one byte too far ends the process."""
+    """Memory before and behind which there is nothing: one byte too far ends the process."""
 
     def __init__(self) -> None:
         size = mmap.PAGESIZE
-        self._map = mmap.mmap(-1, 2 * size)
-        begin = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self._map = mmap.mmap(-1, 3 * size)
+        before = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.mprotect(ctypes.c_void_p(begin + size), ctypes.c_size_t(size), 0) == 0
-        self.end = begin + size
+        for page in (before, before + 2 * size):
+            assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(size), 0) == 0
+        self.begin, self.end = before + size, before + 2 * size
 
-    def put(self, data: bytes) -> int:
-        ctypes.memmove(self.end - len(data), data, len(data))
-        return self.end - len(data)
+    def put(self, data: bytes, at_begin: bool = False) -> int:
+        place = self.begin if at_begin else self.end - len(data)
+        ctypes.memmove(place, data, len(data))
+        return place
 
 
 @pytest.fixture
@@ -187,7 +193,8 @@ def wall() -> Iterator[Wall]:
     yield Wall()
 
 
-def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
+def test_nothing_before_or_behind_a_frame_is_read(wall: Wall, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels.Streams, "PATIENCE", 0)
     assert compiled.build() and compiled.load()
     library = kernels.loops
     assert library is not None
@@ -196,14 +203,12 @@ def test_nothing_behind_a_frame_is_read(wall: Wall, compiler: None) -> None:
     read = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64)(
         ctypes.cast(library.lake_read, ctypes.c_void_p).value or 0
     )
-    for frame in (TRADE, QUOTE):
+    for frame in (TRADE, QUOTE, *OTHERWISE):
+        reader.read([[frame]])  # which learns it
         for size in range(len(frame) + 1):
-            for text in (frame[:size], frame[:size] + b"0" * 9):
-                at, rows, places = wall.put(text), Rows(1), np.array([[0], [len(text)]], np.int64)
-                into = kernels.Rows(
-                    rows.is_plain.ctypes.data, rows.kinds.ctypes.data, rows.symbol.ctypes.data,
-                    kernels.pointers([getattr(rows, name, rows.ts).ctypes.data for name in kernels.COLUMNS]),
-                )  # fmt: skip
+            for text in (frame[:size], frame[:size] + b"0" * 9, frame[size:]):
+                at, rows, places = wall.put(text, text == frame[size:]), Rows(1), np.array([[0], [len(text)]], np.int64)
+                into = kernels.Rows.of(rows)
                 given = (reader._streams.at, at, 1, places.ctypes.data, places.ctypes.data + 8)  # type: ignore[attr-defined]
                 read(*given, ctypes.addressof(into), 0)
                 assert bool(rows.is_plain[0]) == (text == frame)
