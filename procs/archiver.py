@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 CLOSE_AFTER = 2 * paths.SECOND
 """A file is closed when a record's time is so far past its end, so that a slight disorder makes no second file."""
-MOST_HELD = 32
+MOST_HELD = 128
 """Files whose descriptors are held from one write to the next; some systems give a process no more than 256."""
 KEEP = 120 * paths.SECOND
 """The journal is asked to keep what stands in files that were closed so lately, for they might have to be rewritten."""
@@ -316,10 +317,13 @@ class Archiver:
         """Appends what waits, and `more`."""
         is_held = entry.is_held
         self.counters["bytes_written"] += entry.write(self._disk, more)
-        if not is_held and len(self._held) < MOST_HELD:
-            self._held.append(entry)
-        elif not is_held:
-            entry.release()
+        if is_held:
+            return
+        self._held.insert(0, entry)
+        if len(self._held) > MOST_HELD:  # for what is over, the fewest lines still come
+            least = min(self._held, key=attrgetter("end"))  # the newcomer itself where none is older
+            least.release()
+            self._held.remove(least)
 
     # --- durability ---
 

@@ -109,6 +109,20 @@ def test_descriptors_are_held_of_few_files_and_of_none_that_is_closed(
     assert held == [True, False]
 
 
+def test_descriptors_are_held_of_the_newest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("procs.archiver.MOST_HELD", 3)
+    stage = archiver(Files(tmp_path))
+    at = 1
+    for minute in range(3):
+        ts = T0 + 60 * minute * S
+        at = feed(stage, at, T0, *(trade(ts, 10 * minute + n, f"S{n}USDT") for n in range(2)))
+        for entry in stage._open.values():
+            stage._write(entry)
+        newest = [entry.is_held for entry in stage._open.values()][-3:]
+        assert sum(entry.is_held for entry in stage._open.values()) == min(3, 2 * minute + 2)
+        assert newest[-2:] == [True, True]
+
+
 def test_late_lines_make_a_file_of_their_own_and_the_closed_one_stays(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     stage = archiver(disk)
