@@ -182,14 +182,21 @@ class Streams:
         self._symbols = (ctypes.c_uint16 * count)(*symbols)
         self._strange = (_Int * count)(*[self.PATIENCE] * count)
         self._latest = (_Int * count)()
+        self.begin()
         arrays = (self._slots, self._keys, self._forms, self._symbols, self._strange, self._latest)
         self._all = _Streams(name_at, size - 1, *[ctypes.addressof(array) for array in arrays])
         self.at = ctypes.addressof(self._all)
 
+    def begin(self) -> None:
+        """What follows are other rows than those before."""
+        ctypes.memset(self._latest, 0xFF, ctypes.sizeof(self._latest))
+
     def strangers(self) -> list[tuple[int, int]]:
         """Streams that should learn a form, each with the row of the last of its frames that fitted none."""
-        due = (stream for stream, frames in enumerate(self._strange) if frames > self.PATIENCE)
-        found = list(islice(due, self.MOST))
+        both = enumerate(zip(self._strange, self._latest, strict=True))
+        found = list(
+            islice((stream for stream, (frames, row) in both if frames > self.PATIENCE and row >= 0), self.MOST)
+        )
         for stream in found:
             self._strange[stream] = 0
         return [(stream, self._latest[stream]) for stream in found]

@@ -127,6 +127,7 @@ class Reader:
         if not (self.is_usable and len(rows.kinds)):
             return rows
         if kernels.loops is not None:
+            self._streams.begin()
             _read(kernels.loops, self._streams, reads, rows)
             if not rows.is_plain.all() and self._learn(kernels.loops, reads):
                 _read(kernels.loops, self._streams, reads, rows)

@@ -79,6 +79,16 @@ def test_streams_learn_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [sum(found.read([SPACED]).is_plain) for _ in range(3)] == [1, 2, 2]
 
 
+def test_who_could_not_learn_at_once_learns_from_a_frame_of_its_own_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels.Streams, "MOST", 1)
+    found = reader(Venue(SYMBOLS, ["trade", "quote"]))
+    assert found.read([SPACED]).is_plain.tolist() in ([True, False], [False, True])
+    odd = [trade("SOLUSDT", 8, US, "oops", "3"), quote("SOLUSDT", 10, "oops", "1")]
+    for frame in odd:  # of the one that learned, and of the other
+        assert not found.read([[frame]]).is_plain.any()
+    assert found.read([SPACED]).is_plain.all()
+
+
 def test_a_form_that_does_not_fit_its_own_frame_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     found = learned([trade("SOLUSDT", 7, US)])
     monkeypatch.setattr(found._streams, "learn", lambda *_: pytest.fail("learned"))
