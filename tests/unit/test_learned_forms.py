@@ -83,9 +83,9 @@ def test_who_could_not_learn_at_once_learns_from_a_frame_of_its_own_later(monkey
     monkeypatch.setattr(kernels.Streams, "MOST", 1)
     found = reader(Venue(SYMBOLS, ["trade", "quote"]))
     assert found.read([SPACED]).is_plain.tolist() in ([True, False], [False, True])
-    odd = [trade("SOLUSDT", 8, US, "oops", "3"), quote("SOLUSDT", 10, "oops", "1")]
-    for frame in odd:  # of the one that learned, and of the other
-        assert not found.read([[frame]]).is_plain.any()
+    for symbol in reversed(SYMBOLS):
+        for frame in (trade(symbol, 8, US, "oops", "3"), quote(symbol, 10, "oops", "1")):
+            assert not found.read([[frame]]).is_plain.any()
     assert found.read([SPACED]).is_plain.all()
 
 
