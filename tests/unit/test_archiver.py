@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from procs.archiver import Archiver, Config
+from procs.archiver import MOST_HELD, Archiver, Config
 from shared import checkpoint, paths
 from shared.events import Batch, Columns, Event, Feed, Quote, Rejected, Trade
 from shared.files import Files
@@ -376,7 +376,7 @@ def test_a_thousand_minutes_at_once_need_no_thousand_descriptors(tmp_path: Path)
     stage = archiver(disk)
     trades: list[Event] = [trade(T0 + minute * paths.MINUTE, minute + 1) for minute in range(300)]
     in_use = max(int(path.name) for path in Path("/dev/fd").iterdir())  # it is the highest number that is limited
-    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 50, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + MOST_HELD + 20, hard))
     try:
         list(stage.handle(Batch(1, T0 + paths.DAY, trades)))
         stage.commit()
