@@ -453,10 +453,17 @@ struct lines {
     const uint16_t *symbol;
     const uint16_t *short_by; /* null where no digit was left out */
     const int64_t *columns[COLUMNS];
-    const int32_t *rank;      /* of each row, see `struct grouping` */
     const uint8_t *text;
     const struct piece *heads;  /* how the lines of each symbol begin */
     const struct piece *pieces[3];  /* how they go on, by kind */
+};
+
+/* A row on its own, in one line of the processor's cache: the columns of many rows are too much for the nearest one, and
+   a group's rows lie far apart in them.  */
+struct alone {
+    int64_t numbers[COLUMNS - 1];  /* as the columns, but that TS_SENT stands where a quote has ASK */
+    uint16_t symbol, short_by;
+    uint8_t kind;
 };
 
 static const uint64_t POWERS[] = {
@@ -555,25 +562,24 @@ static inline uint8_t *once(struct known *known, uint8_t *out, uint64_t number)
     return out + known->size;
 }
 
-/* Lines of rows, in the order given, one behind the other; how many bytes. Thirty-two behind the last are spoilt. */
-EXPORT int64_t lake_lines(const struct lines *given, int64_t count, const int32_t *order, uint8_t *out)
+/* Lines of rows, one behind the other; how many bytes. Thirty-two behind the last are spoilt. */
+EXPORT int64_t lake_lines(const struct lines *given, int64_t count, const struct alone *rows, uint8_t *out)
 {
     const struct lines lines = *given;
     struct known stamp = {0, 1, "0"}, receipt = {0, 1, "0"};
     uint8_t *begin = out;
-    for (int64_t at = 0; at < count; at++) {
-        int64_t row = order[at], rank = lines.rank[row];
-        const struct piece *head = lines.heads + lines.symbol[row], *piece = lines.pieces[lines.kinds[row]];
+    for (const struct alone *row = rows; row < rows + count; row++) {
+        const struct piece *head = lines.heads + row->symbol, *piece = lines.pieces[row->kind];
         out = copy(out, lines.text + head->at, head->size);
         for (;; piece++) {
             out = copy(out, lines.text + piece->at, piece->size);
             if (piece->follows == NOTHING)
                 break;
-            uint64_t number = lines.columns[piece->column][piece->column >= ASK ? rank : row];
+            uint64_t number = row->numbers[piece->column == TS_SENT ? ASK : piece->column];
             if (piece->follows == MONEY) {
                 out = decimal(out, number, lines.digits);
-                if (lines.short_by)
-                    out = shorter(out, lines.digits, lines.short_by[row] >> 4 * (piece->column - PRICE) & 15);
+                if (row->short_by)
+                    out = shorter(out, lines.digits, row->short_by >> 4 * (piece->column - PRICE) & 15);
             } else if (piece->column <= TS_RECV) {
                 out = once(piece->column == TS ? &stamp : &receipt, out, number);
             } else {
@@ -593,8 +599,7 @@ struct grouping {
     int64_t *start;
     int32_t *until;           /* where its rows end in the order */
     int32_t *group;           /* of each row */
-    int32_t *rank;            /* of each row its place among the trades, or among the quotes */
-    int32_t *order;           /* the rows, those of the first group first, each group's as they came */
+    struct alone *rows;       /* those of the first group first, each group's as they came */
     int32_t *running;         /* of each symbol its newest run */
     int32_t *owner;           /* of each run of trade ids its symbol */
     int64_t *first, *last;
@@ -641,7 +646,7 @@ static inline void run_on(struct grouping *given, int32_t symbol, int64_t id)
    -2 where a row is of a symbol that there is not. Rows are fewer than 2**31.  */
 EXPORT int64_t lake_group(const struct lines *rows, int64_t count, int64_t quotes, int64_t every, struct grouping *given)
 {
-    int64_t groups = 0, quote = 0, until = 0;
+    int64_t groups = 0, until = 0, quote = 0, trade = 0;
     for (int column = TS; column < COLUMNS; column++)
         if (!are_natural(rows->columns[column],
                          column < ASK ? count : column < TS_SENT ? quotes : count - quotes))
@@ -658,20 +663,28 @@ EXPORT int64_t lake_group(const struct lines *rows, int64_t count, int64_t quote
             return -1;
         given->group[row] = group;
         given->until[group]++;
-        if (rows->kinds[row] == QUOTE) {
-            given->rank[row] = (int32_t)quote++;
-        } else {
-            given->rank[row] = (int32_t)(row - quote);
+        if (rows->kinds[row] != QUOTE)
             run_on(given, symbol, rows->columns[IDS][row]);
-        }
     }
     for (int64_t group = 0; group < groups; group++) {  /* first where each begins, which its rows then move on */
         int32_t own = given->until[group];
         given->until[group] = (int32_t)until;
         until += own;
     }
-    for (int64_t row = 0; row < count; row++)
-        given->order[given->until[given->group[row]]++] = (int32_t)row;
+    for (int64_t row = 0; row < count; row++) {
+        struct alone *alone = given->rows + given->until[given->group[row]]++;
+        for (int column = TS; column < ASK; column++)
+            alone->numbers[column] = rows->columns[column][row];
+        alone->kind = rows->kinds[row];
+        if (alone->kind == QUOTE) {
+            alone->numbers[ASK] = rows->columns[ASK][quote];
+            alone->numbers[ASK_QTY] = rows->columns[ASK_QTY][quote++];
+        } else {
+            alone->numbers[ASK] = rows->columns[TS_SENT][trade++];
+        }
+        alone->symbol = rows->symbol[row];
+        alone->short_by = rows->short_by ? rows->short_by[row] : 0;
+    }
     return groups;
 }
 

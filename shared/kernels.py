@@ -231,9 +231,12 @@ class Lines(ctypes.Structure):
 
     _fields_ = (
         ("digits", _Int), ("kinds", _Pointer), ("symbol", _Pointer), ("short", _Pointer),
-        ("columns", _Pointer * len(COLUMNS)), ("rank", _Pointer), ("text", _Pointer), ("heads", _Pointer),
-        ("pieces", _Pointer * 3),
+        ("columns", _Pointer * len(COLUMNS)), ("text", _Pointer), ("heads", _Pointer), ("pieces", _Pointer * 3),
     )  # fmt: skip
+
+
+ROW: Final = 64
+"""Bytes of a row that `lake_group` lays out for `lake_lines`."""
 
 
 class Grouping(ctypes.Structure):
@@ -241,8 +244,8 @@ class Grouping(ctypes.Structure):
 
     _fields_ = (
         ("symbols", _Int), ("most", _Int), ("latest", _Pointer), ("before", _Pointer), ("symbol", _Pointer),
-        ("start", _Pointer), ("until", _Pointer), ("group", _Pointer), ("rank", _Pointer), ("order", _Pointer),
-        ("running", _Pointer), ("owner", _Pointer), ("first", _Pointer), ("last", _Pointer), ("runs", _Int),
+        ("start", _Pointer), ("until", _Pointer), ("group", _Pointer), ("rows", _Pointer), ("running", _Pointer),
+         ("owner", _Pointer), ("first", _Pointer), ("last", _Pointer), ("runs", _Int),
     )  # fmt: skip
 
 

@@ -19,10 +19,12 @@ MOST_GROUPS: Final = 1 << 14
 """Files that one batch may concern; with more, its events go singly."""
 _BEYOND: Final = 32
 """Bytes that the loop spoils behind its last line."""
-_OF_A_ROW: Final = ("group", "rank", "order", "owner", "first", "last")
+_OF_A_ROW: Final = ("group", "rows", "owner", "first", "last")
 _OF_A_SYMBOL: Final = ("latest", "running")
 _OF_A_GROUP: Final = ("before", "symbol", "start", "until")
-_WIDE: Final = ("start", "first", "last")
+_WIDE: Final = dict.fromkeys(("start", "first", "last"), np.dtype(np.int64)) | {
+    "rows": np.dtype((np.void, kernels.ROW))
+}
 
 Run = tuple[str, int, int]
 """Symbol, first and last of trade ids without a hole."""
@@ -71,8 +73,7 @@ class LineGroups:
             columns.digits, kernels.address(columns.kinds), kernels.address(columns.symbol),
             kernels.address(columns.short) if columns.short else None,
             kernels.pointers([kernels.address(getattr(columns, name)) for name in kernels.COLUMNS]),
-            arrays["rank"].ctypes.data, texts.text_at, texts.piece_at(3),
-            kernels.pointers([texts.piece_at(kind) for kind in range(3)]),
+            texts.text_at, texts.piece_at(3), kernels.pointers([texts.piece_at(kind) for kind in range(3)]),
         )  # fmt: skip
         given = kernels.Grouping(
             symbols=len(names), most=MOST_GROUPS, **{name: array.ctypes.data for name, array in arrays.items()}
@@ -99,13 +100,15 @@ class LineGroups:
     ) -> Iterator[Group]:
         """`held`: the rows, and the columns in whose memory they are."""
         _, rows = held
-        order, begin = arrays["order"].ctypes.data, 0
+        at, begin = arrays["rows"].ctypes.data, 0
         found = (arrays[name][:groups].tolist() for name in ("symbol", "start", "until"))
         for symbol, start, until in zip(*found, strict=True):
             room = (until - begin) * line + _BEYOND
             if room > len(self._lines):
                 self._lines = np.empty(room + room // 4, np.uint8)
-            size = library.lake_lines(ctypes.byref(rows), until - begin, order + 4 * begin, self._lines.ctypes.data)
+            size = library.lake_lines(
+                ctypes.byref(rows), until - begin, at + kernels.ROW * begin, self._lines.ctypes.data
+            )
             yield Group(names[symbol], start, self._lines.data[:size])
             begin = until
 
@@ -114,5 +117,5 @@ class LineGroups:
         sizes = dict.fromkeys(_OF_A_ROW, count) | dict.fromkeys(_OF_A_SYMBOL, symbols)
         for name, size in (sizes | dict.fromkeys(_OF_A_GROUP, MOST_GROUPS)).items():
             if name not in self._arrays or size > len(self._arrays[name]):
-                self._arrays[name] = np.empty(size + size // 4, np.int64 if name in _WIDE else np.int32)
+                self._arrays[name] = np.empty(size + size // 4, _WIDE.get(name, np.int32))
         return self._arrays
