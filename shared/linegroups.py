@@ -22,9 +22,8 @@ _BEYOND: Final = 32
 _OF_A_ROW: Final = ("group", "rows", "owner", "first", "last")
 _OF_A_SYMBOL: Final = ("latest", "running")
 _OF_A_GROUP: Final = ("before", "symbol", "start", "until")
-_WIDE: Final = dict.fromkeys(("start", "first", "last"), np.dtype(np.int64)) | {
-    "rows": np.dtype((np.void, kernels.ROW))
-}
+_INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
+_WIDE: Final = {"start": _INT64, "first": _INT64, "last": _INT64, "rows": np.dtype((np.void, kernels.ROW))}
 
 Run = tuple[str, int, int]
 """Symbol, first and last of trade ids without a hole."""
@@ -117,5 +116,5 @@ class LineGroups:
         sizes = dict.fromkeys(_OF_A_ROW, count) | dict.fromkeys(_OF_A_SYMBOL, symbols)
         for name, size in (sizes | dict.fromkeys(_OF_A_GROUP, MOST_GROUPS)).items():
             if name not in self._arrays or size > len(self._arrays[name]):
-                self._arrays[name] = np.empty(size + size // 4, _WIDE.get(name, np.int32))
+                self._arrays[name] = np.empty(size + size // 4, _WIDE.get(name, _INT32))
         return self._arrays

@@ -28,7 +28,7 @@ Ints = NDArray[np.int64]
 Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
-MOST: Final = 24_576
+MOST: Final = 49_152
 """Events in one record at most: what is gathered, and the read that was the last of it."""
 
 

@@ -14,7 +14,7 @@ FEW: Final = 8
 """Up to so many frames are gathered longer."""
 FROM, UNTIL = 1.75, 2.25
 """Times as long: from then on a read takes what waits along with itself, then it is taken without one."""
-MOST_WAITING: Final = 16_000
+MOST_WAITING: Final = 32_000
 """Frames that are taken at once."""
 
 
