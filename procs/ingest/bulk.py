@@ -29,7 +29,8 @@ Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 MOST: Final = 49_152
-"""Events in one record at most: what is gathered, and the read that was the last of it."""
+"""Events in one record at most: what is gathered, and the read that was the last of it. It is 2.9 MB, of the four that
+a record may have."""
 
 
 class Bulk:

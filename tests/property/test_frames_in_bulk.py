@@ -18,9 +18,9 @@ from procs.ingest.config import Config
 from procs.ingest.core import Ingest
 from procs.ingest.reads import Read
 from shared import frames
-from shared.events import QUOTE, SELL, Columns, Quote, Trade, plain
+from shared.events import QUOTE, SELL, Batch, Columns, Quote, Trade, plain
 from shared.files import Files
-from shared.journal import Reader, Writer
+from shared.journal import Reader, Writer, pack
 from shared.paths import DAY, SECOND, day_start
 from shared.venues import Reject, Rows
 from shared.venues._binance_columns import Reader as FrameReader
@@ -346,3 +346,10 @@ def test_a_connection_that_is_thousands_of_quotes_behind_doubles_none(
     kept = [len(scene.core.books["SOLUSDT"].__dict__[name]) for name in ("_young", "_old")]
     kept.append(scene.core.books["SOLUSDT"]._waiting - 1000)  # what came last may be long
     assert max(kept) <= 1024, "what need not be known any more is forgotten"
+
+
+def test_the_most_that_is_taken_at_once_is_a_record() -> None:
+    names, some = [f"SYMBOL{number}USDT" for number in range(2000)], bytes(8 * bulk.MOST)
+    kinds, two = bytes([QUOTE]) * bulk.MOST, b"\x11\x11" * bulk.MOST  # with digits left out: the longest rows
+    columns = Columns(names, 8, kinds, bytes(2 * bulk.MOST), some, some, some, some, some, some, some, b"", two)
+    assert pack(Batch(1, NOW, columns), 1, bulk.MOST + 1)
