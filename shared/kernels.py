@@ -193,13 +193,12 @@ class Streams:
 
     def strangers(self) -> list[tuple[int, int]]:
         """Streams that should learn a form, each with the row of the last of its frames that fitted none."""
-        both = enumerate(zip(self._strange, self._latest, strict=True))
-        found = list(
-            islice((stream for stream, (frames, row) in both if frames > self.PATIENCE and row >= 0), self.MOST)
-        )
-        for stream in found:
+        each = zip(range(len(self._latest)), self._strange, self._latest, strict=True)
+        due = ((stream, row) for stream, frames, row in each if frames > self.PATIENCE and row >= 0)
+        found = list(islice(due, self.MOST))
+        for stream, _ in found:
             self._strange[stream] = 0
-        return [(stream, self._latest[stream]) for stream in found]
+        return found
 
     def learn(self, stream: int, form: Form) -> None:
         """Takes another form of a stream, in the place of the one that did not fit last."""

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import kernels
 from shared.bars import Bars, bars_hash
 from shared.events import AggTrade, Bar, Event, Feed, Quote, Trade
 from shared.ids import Ids
-from tests.fixtures.loops import load
+from tests.fixtures.loops import loops as loops
 
 S = 1_000_000_000
 START = 1_700_000_000
@@ -27,14 +26,11 @@ SPAN = 8
 SYMBOLS = ("AAA", "BBB")
 
 
-@pytest.fixture(autouse=True, scope="module", params=["singly", "as columns"])
-def _way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """How single events are taken."""
+@pytest.fixture(autouse=True, scope="module")
+def _as_columns(loops: str) -> Iterator[None]:
+    """Single events become columns first, where the loops are compiled; without them they are taken as they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "loops", None)
-        if request.param == "as columns":
-            load()
-            patch.setattr("shared.bars.FEW", 1)
+        patch.setattr("shared.bars.FEW", 1)
         yield
 
 
