@@ -8,9 +8,10 @@ import zlib
 import msgspec
 import pytest
 
-from shared.barcolumns import Grouping, grouped
-from shared.bars import Bars
+from shared.barcolumns import Grouping, columned, grouped
+from shared.bars import FEW, Bars
 from shared.events import Bar, Columns, Feed, Quote, Trade, plain
+from shared.numbers import Units
 from shared.quoteruns import QuoteRuns, single_quotes
 from tests.columns import columns_of
 from tests.fixtures.loops import loops as loops
@@ -310,3 +311,27 @@ def test_quotes_come_back_from_a_block_as_they_went_in() -> None:
     grouping = grouped(columns_of(events))
     assert grouping is not None
     assert single_quotes("AAA", 8, grouping.block) == events
+
+
+@pytest.mark.parametrize("text", ["0.123456789", "92233720369", "99999999999999999999.5", "no number"])
+@pytest.mark.parametrize("field", ["price", "qty", "bid", "bid_qty", "ask", "ask_qty"])
+def test_single_events_with_a_number_that_no_column_holds_stay_single(text: str, field: str) -> None:
+    market = [trade(at / 100, at + 1) if at % 2 else quote(at / 100, at) for at in range(2 * FEW)]
+    odd = next(event for event in market if hasattr(event, field))
+    events = [msgspec.structs.replace(event, **{field: text}) if event is odd else event for event in market]
+    assert columned(market, Units()) is not None
+    assert columned(events, Units()) is None
+    at_once, singly = Bars(), Bars()
+    at_once.take(events)
+    for event in events:
+        singly.add(event)
+    assert (closed(at_once), at_once.counters) == (closed(singly), singly.counters)
+
+
+def test_single_events_are_bars_of_columns_alone_where_columns_hold_them() -> None:
+    events = market(0, 10 * FEW)
+    singly, at_once = Bars(), Bars()
+    for event in events:
+        singly.add(event)
+    at_once.take(events)
+    assert closed(at_once) == closed(singly)
