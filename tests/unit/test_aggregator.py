@@ -151,6 +151,16 @@ def test_while_seconds_with_many_quotes_are_open_the_state_waits_for_their_end(
     assert told == [1, 1, 1, 100_004, 100_005]
 
 
+def test_the_first_record_of_a_life_may_be_a_busy_moments(tmp_path: Path, library: ctypes.CDLL) -> None:
+    stage, _ = begin(tmp_path)
+    told = []
+    for batch in batches((T + S, quotes(T, 100_000)), (T + 9 * S, [])):
+        list(stage.handle(batch))
+        stage.commit()
+        told.append(stored(tmp_path))
+    assert told == [0, 100_002]
+
+
 def test_a_state_that_waits_waits_no_longer_than_its_size_is_worth(tmp_path: Path, library: ctypes.CDLL) -> None:
     stage, _ = begin(tmp_path, lateness_ms=60_000)
     worth = QUOTE_BYTES * 100_000 * S // STATE_BYTES_PER_S

@@ -335,3 +335,13 @@ def test_single_events_are_bars_of_columns_alone_where_columns_hold_them() -> No
         singly.add(event)
     at_once.take(events)
     assert closed(at_once) == closed(singly)
+
+
+@pytest.mark.parametrize("kind", ["MARKET", "INSURANCE_FUND"])
+def test_a_trade_that_was_no_execution_in_the_book_is_in_no_bar_among_many_either(kind: str) -> None:
+    events = [trade(at / 100, at + 1) for at in range(3 * FEW)]
+    events[FEW] = msgspec.structs.replace(events[FEW], trade_type=kind)
+    bars = Bars()
+    bars.take(events)
+    assert sum(bar.trade_count for bar in closed(bars)) == 3 * FEW - (kind != "MARKET")
+    assert bars.counters["excluded"] == (kind != "MARKET")
