@@ -23,9 +23,8 @@ import msgspec
 import zmq
 
 HIGH_WATER = 64
-"""Batches a lane holds on each side before it is full: some seconds of them, a few megabytes where they are gathered and
-some 130 flat out, which is what ingest grows by while a consumer stands still. What does not fit is read from the
-journal."""
+"""Batches a lane holds on each side before it is full: some seconds of them, a few megabytes where little comes and 130
+flat out, which is what ingest grows by while a consumer stands still. What does not fit is read from the journal."""
 MAX_MESSAGE = (4 << 20) + 4096
 _THERE = int(zmq.POLLIN)
 
