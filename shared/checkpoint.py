@@ -6,12 +6,12 @@ Two files rather than one that is replaced: no rename over an open file (Windows
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Any
 
 import msgspec
 
 from shared.files import Disk
+from shared.kernels import crc32
 from shared.quarantine import keep
 
 _HEADER = struct.Struct("<4sQII")  # magic, sequence, length, crc32 of sequence and payload
@@ -48,7 +48,7 @@ class Checkpoint:
     def store(self, payload: bytes) -> None:
         """Durable when it returns; overwrites the older slot."""
         sequence = self._sequence + 1
-        crc = zlib.crc32(payload, zlib.crc32(sequence.to_bytes(8, "little")))
+        crc = crc32(payload, crc32(sequence.to_bytes(8, "little")))
         path = f"{self._base}.{sequence % 2}"
         fresh = self._disk.size(path) is None
         self._disk.write(path, _HEADER.pack(_MAGIC, sequence, len(payload), crc) + payload)
@@ -61,18 +61,35 @@ def certain(disk: Disk, base: str) -> int:
     """The position from which a consumer goes on at the earliest, whichever one of its slots becomes damaged: what the
     older of them says, 0 where one is missing or cannot be read.
     """
-    return min(int(slot.get("position", 0)) for slot in _slots(disk, base))
+    return min(slot.position for slot in _slots(disk, base))
 
 
 def needless(disk: Disk, base: str) -> int:
     """The position up to which a consumer needs nothing any more, whatever becomes damaged: what is `certain`, and
     nothing of what it would have to write again (``keep``).
     """
-    return min(min(int(slot.get("position", 0)), int(slot.get("keep", 2**63))) for slot in _slots(disk, base))
+    return min(min(slot.position, slot.keep) for slot in _slots(disk, base))
 
 
-def _slots(disk: Disk, base: str) -> list[dict[str, Any]]:
-    return [_map(_read(disk, f"{base}.{i}")[1]) for i in (0, 1)]
+class _Needs(msgspec.Struct):
+    """What a writer asks of a slot, which may be of megabytes, once a second."""
+
+    position: int = 0
+    keep: int = 2**63 - 1
+
+
+_NEEDS = msgspec.msgpack.Decoder(_Needs)
+
+
+def _slots(disk: Disk, base: str) -> list[_Needs]:
+    return [_needs(_read(disk, f"{base}.{i}")[1]) for i in (0, 1)]
+
+
+def _needs(payload: bytes | None) -> _Needs:
+    try:
+        return _Needs() if payload is None else _NEEDS.decode(payload)
+    except (ValueError, RecursionError):  # of another version, or nobody's
+        return _Needs()
 
 
 def settle(disk: Disk, base: str) -> None:
@@ -113,7 +130,7 @@ def _unpack(data: bytes) -> tuple[int, bytes | None]:
     if (
         magic != _MAGIC
         or len(payload) != length
-        or crc != zlib.crc32(payload, zlib.crc32(sequence.to_bytes(8, "little")))
+        or crc != crc32(payload, crc32(sequence.to_bytes(8, "little")))
     ):
         return 0, None
     return sequence, payload

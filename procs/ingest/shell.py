@@ -63,6 +63,7 @@ class Shell:
         self._taking: asyncio.Handle | None = None
         self._turning: asyncio.Handle | None = None
         self._sending: asyncio.Handle | None = None
+        self._is_wanted = False  # a turn, as soon as what was read is taken
         self._over: asyncio.Future[None] | None = None
         self._silent_at: int | None = None  # the journal's time, until something was received
 
@@ -97,6 +98,7 @@ class Shell:
     # --- the loop ---
 
     def _turn(self) -> None:
+        self._is_wanted = False
         self._take()
         self._obey(self.core.turn(time.time_ns(), time.monotonic_ns(), asleep()))
         unknown = self.core.listing.unknown
@@ -111,6 +113,13 @@ class Shell:
         if (self._setting.lifeline.asked or self.core.ended) and not self._over.done():
             self._over.set_result(None)
         self._turn_when_due()
+
+    def _turn_soon(self) -> None:
+        """At once, or with the frames that wait: hundreds of answers in a busy moment would make hundreds of records."""
+        if self._reads:
+            self._is_wanted = True
+        else:
+            self._turn()
 
     def _turn_when_due(self) -> None:
         """Sets the clock for the next turn, unless something brings one before."""
@@ -157,7 +166,7 @@ class Shell:
 
     def _gathered(self) -> None:
         self._take()
-        if time.monotonic_ns() >= min(self.core.due, self.core.turned + TURN_APART_NS):
+        if self._is_wanted or time.monotonic_ns() >= min(self.core.due, self.core.turned + TURN_APART_NS):
             self._turn()
 
     def _take(self) -> None:
@@ -254,7 +263,7 @@ class Shell:
             answer = error
         self.core.answered(wish.number, answer, time.time_ns(), time.monotonic_ns())
         self._rest.budget.per_minute = self.core.listing.weight_per_min
-        self._guard(self._turn)
+        self._guard(self._turn_soon)
 
     # --- the end ---
 
