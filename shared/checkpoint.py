@@ -57,22 +57,13 @@ class Checkpoint:
         self._sequence = sequence
 
 
-def certain(disk: Disk, base: str) -> int:
-    """The position from which a consumer goes on at the earliest, whichever one of its slots becomes damaged: what the
-    older of them says, 0 where one is missing or cannot be read.
-    """
-    return min(slot.position for slot in _slots(disk, base))
-
-
-def needless(disk: Disk, base: str) -> int:
-    """The position up to which a consumer needs nothing any more, whatever becomes damaged: what is `certain`, and
-    nothing of what it would have to write again (``keep``).
-    """
-    return min(min(slot.position, slot.keep) for slot in _slots(disk, base))
+def position(disk: Disk, base: str) -> int:
+    """The newest one; 0 where there is none."""
+    return int(peek(disk, base).get("position", 0))
 
 
 class _Needs(msgspec.Struct):
-    """What a writer asks of a slot, which may be of megabytes, once a second."""
+    """What a writer asks of a slot."""
 
     position: int = 0
     keep: int = 2**63 - 1
@@ -80,16 +71,44 @@ class _Needs(msgspec.Struct):
 
 _NEEDS = msgspec.msgpack.Decoder(_Needs)
 
+Seen = dict[str, tuple[bytes, _Needs]]
+"""By slot, its header and what it said: one of megabytes is read once, not once a second."""
 
-def _slots(disk: Disk, base: str) -> list[_Needs]:
-    return [_needs(_read(disk, f"{base}.{i}")[1]) for i in (0, 1)]
+
+def certain(disk: Disk, base: str, seen: Seen) -> int:
+    """The position from which a consumer goes on at the earliest, whichever one of its slots becomes damaged: what the
+    older of them says, 0 where one is missing or cannot be read.
+    """
+    return min(slot.position for slot in _slots(disk, base, seen))
 
 
-def _needs(payload: bytes | None) -> _Needs:
+def needless(disk: Disk, base: str, seen: Seen) -> int:
+    """The position up to which a consumer needs nothing any more, whatever becomes damaged: what is `certain`, and
+    nothing of what it would have to write again (``keep``).
+    """
+    return min(min(slot.position, slot.keep) for slot in _slots(disk, base, seen))
+
+
+def _slots(disk: Disk, base: str, seen: Seen) -> list[_Needs]:
+    return [_needs(disk, f"{base}.{i}", seen) for i in (0, 1)]
+
+
+def _needs(disk: Disk, path: str, seen: Seen) -> _Needs:
+    """A slot that rots after it was seen is no harm: the older of two counts, and one of them stays."""
     try:
-        return _Needs() if payload is None else _NEEDS.decode(payload)
+        if path in seen and disk.read(path, 0, _HEADER.size) == seen[path][0]:
+            return seen[path][1]
+        data = disk.read(path)
+    except FileNotFoundError:
+        return _Needs()
+    payload = _unpack(data)[1]
+    try:
+        said = _Needs() if payload is None else _NEEDS.decode(payload)
     except (ValueError, RecursionError):  # of another version, or nobody's
         return _Needs()
+    if payload is not None:
+        seen[path] = data[: _HEADER.size], said
+    return said
 
 
 def settle(disk: Disk, base: str) -> None:
@@ -127,11 +146,7 @@ def _unpack(data: bytes) -> tuple[int, bytes | None]:
         return 0, None
     magic, sequence, length, crc = _HEADER.unpack_from(data)
     payload = data[_HEADER.size :]
-    if (
-        magic != _MAGIC
-        or len(payload) != length
-        or crc != crc32(payload, crc32(sequence.to_bytes(8, "little")))
-    ):
+    if magic != _MAGIC or len(payload) != length or crc != crc32(payload, crc32(sequence.to_bytes(8, "little"))):
         return 0, None
     return sequence, payload
 

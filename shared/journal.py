@@ -157,6 +157,7 @@ class Writer:
         self.max_bytes = max_bytes
         self._file: Appender | None = None
         self._sizes: dict[int, int] = {}
+        self._seen: checkpoint.Seen = {}
         self._current = 0
         self.last = 0
         """Last sequence number given out."""
@@ -204,7 +205,7 @@ class Writer:
             self._sizes[first] = good
             tail = batches + tail
         # A damaged tail may have held numbers that a consumer has already taken: they must never be given out again.
-        reached = [_position(self._disk, base) for base in self._consumers]
+        reached = [checkpoint.position(self._disk, base) for base in self._consumers]
         self.last = max([tail[-1].last if tail else 0, (firsts[-1] - 1) if firsts else 0, at_least, *reached])
         return state, tail
 
@@ -273,7 +274,7 @@ class Writer:
             return 0
         is_roomy = self.held_bytes <= self.max_bytes // ROOMY
         reached = checkpoint.needless if is_roomy else checkpoint.certain
-        positions = {base: reached(self._disk, base) for base in self._consumers}
+        positions = {base: reached(self._disk, base, self._seen) for base in self._consumers}
         done = min(positions.values(), default=self.last)
         kept = min((positions[base] for base in self._keepers if base in positions), default=self.last)
         gone = 0
@@ -290,17 +291,13 @@ class Writer:
             del self._sizes[first]
             gone += 1
             behind = [base for base, position in positions.items() if position < following - 1]
-            self.cut_loose |= {base for base in behind if _position(self._disk, base) < following - 1}
+            self.cut_loose |= {base for base in behind if checkpoint.position(self._disk, base) < following - 1}
         return gone
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def _position(disk: Disk, base: str) -> int:
-    return int(checkpoint.peek(disk, base).get("position", 0))
 
 
 def _read_segment(

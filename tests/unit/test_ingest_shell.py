@@ -50,6 +50,7 @@ def shell(core: Core, gather_ms: int) -> Shell:
     found.core = core  # type: ignore[assignment]
     found._reads, found._gathering, found._pace = [], Gathering(gather_ms), Pace(gather_ms > 0)
     found._taking = found._sending = found._pausing = None
+    found._is_wanted = False
     found._over = asyncio.get_running_loop().create_future()
     return found
 
@@ -84,6 +85,37 @@ def test_what_is_gathered_is_taken_when_it_is_time_in_one_record() -> None:
         await until_sent(core, b"a" + b"b" * 10 + b"c")
         assert core.taken == [1, 11]
 
+    asyncio.run(story())
+
+
+def test_an_answer_of_the_venue_in_a_busy_moment_makes_no_record_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of them come where hundreds of symbols are recorded."""
+    turns: list[int] = []
+
+    def turn(it: Shell) -> None:
+        it._is_wanted = False
+        it._take()
+        turns.append(len(core.taken))
+
+    async def story() -> None:
+        it = shell(core, 200)
+        received = it._received(1)
+        it._turn_soon()
+        assert turns == [0], "nothing waits: at once"
+        received([b"a"])
+        received([b"b"] * 10)
+        for _ in range(5):
+            it._turn_soon()
+        received([b"c"])
+        assert turns == [0]
+        await until_sent(core, b"a" + b"b" * 10 + b"c")
+        assert core.taken == [1, 11] and turns == [0, 2], "once, as soon as they are taken"
+        received([b"d"])
+        await until_sent(core, b"a" + b"b" * 10 + b"cd")
+        assert turns == [0, 2]
+
+    core = Core()
+    monkeypatch.setattr(Shell, "_turn", turn)
     asyncio.run(story())
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from shared import journal
-from shared.checkpoint import Checkpoint, needless, peek
+from shared.checkpoint import Checkpoint, Seen, certain, needless, peek
 from shared.edges import IDLE_LOOK_NS, Inlet, Outlet
 from shared.events import Batch, State, Trade, encode
 from shared.files import Files
@@ -211,9 +211,56 @@ def test_what_a_consumer_might_write_again_counts_as_needed(tmp_path: Path) -> N
     ):
         for one in said:
             slots.store(msgspec.msgpack.encode(one))
-        assert needless(disk, BASE) == expected
+        assert needless(disk, BASE, {}) == expected
     disk.remove(f"{BASE}.0")
-    assert needless(disk, BASE) == 0
+    assert needless(disk, BASE, {}) == 0
+
+
+class Reads(Files):
+    """Notes the bytes asked for of each slot; fewer than none are all."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.sizes: list[int] = []
+
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        self.sizes.append(size)
+        return super().read(path, offset, size)
+
+
+def test_a_slot_is_read_whole_only_where_it_changed(tmp_path: Path) -> None:
+    disk, seen = Reads(tmp_path), Seen()
+    slots = Checkpoint(disk, BASE)
+    slots.load()
+    for position in (3, 4):
+        slots.store(msgspec.msgpack.encode({"position": position, "state": bytes(10_000)}))
+    for expected in (2, 0):
+        disk.sizes.clear()
+        assert needless(disk, BASE, seen) == certain(disk, BASE, seen) == 3
+        assert disk.sizes.count(-1) == expected, "of megabytes, once a second"
+    slots.store(msgspec.msgpack.encode({"position": 5}))
+    assert needless(disk, BASE, seen) == 4
+    torn = f"{BASE}.0"  # the older of the two
+    disk.truncate(torn, 0)
+    assert needless(disk, BASE, seen) == certain(disk, BASE, seen) == 0
+    whole = Checkpoint(Files(tmp_path), BASE)
+    whole.load()
+    whole.store(msgspec.msgpack.encode({"position": 6}))
+    assert needless(disk, BASE, seen) == 5
+
+
+def test_a_slot_that_is_being_written_is_looked_into_again(tmp_path: Path) -> None:
+    """Its header may stand before the rest does."""
+    disk, seen = Files(tmp_path), Seen()
+    slots = Checkpoint(disk, BASE)
+    slots.load()
+    for position in (3, 4, 5):
+        slots.store(msgspec.msgpack.encode({"position": position}))
+    data = disk.read(f"{BASE}.1")
+    disk.write(f"{BASE}.1", data[:-1])
+    assert needless(disk, BASE, seen) == 0
+    disk.write(f"{BASE}.1", data)
+    assert needless(disk, BASE, seen) == 4
 
 
 def test_a_checkpoint_of_another_version_says_nothing(tmp_path: Path) -> None:
