@@ -226,7 +226,7 @@ class TrustsNewest(Writer):
 
     def trim(self) -> int:
         plain = checkpoint.needless, checkpoint.settle
-        checkpoint.needless = lambda disk, base, _: int(checkpoint.peek(disk, base).get("position", 0))
+        checkpoint.needless = lambda disk, base, seen: int(checkpoint.peek(disk, base).get("position", 0))
         checkpoint.settle = lambda disk, base: None
         try:
             return super().trim()

@@ -115,7 +115,7 @@ class Shell:
         self._turn_when_due()
 
     def _turn_soon(self) -> None:
-        """At once, or with the frames that wait: hundreds of answers in a busy moment would make hundreds of records."""
+        """At once, or with the frames that wait: many answers in a busy moment would make as many records."""
         if self._reads:
             self._is_wanted = True
         else:
