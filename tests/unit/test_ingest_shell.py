@@ -9,13 +9,28 @@ from types import SimpleNamespace
 
 import pytest
 
+from procs.ingest.actions import Get
 from procs.ingest.gathering import Gathering
 from procs.ingest.pace import IN_A_ROW, Pace
 from procs.ingest.parcel import APART_NS, LARGE, Parcel
 from procs.ingest.reads import Read
 from procs.ingest.shell import Shell
+from shared.rest import Answer, RestError
+from shared.venues import Request
 
 WAIT_S = 10.0
+
+
+REQUEST = Request("/api/v3/time")
+
+
+class Rest:
+    """A venue that answers at once."""
+
+    budget = SimpleNamespace(per_minute=0)
+
+    async def get(self, request: Request) -> Answer:
+        return Answer(b"{}", 0, 0, 0)
 
 
 class Core:
@@ -27,6 +42,7 @@ class Core:
         self.sent: list[bytes] = []
         self.taken: list[int] = []
         self.recorder = SimpleNamespace(parcel=Parcel([self]))
+        self.listing = SimpleNamespace(weight_per_min=1)
 
     def send(self, data: bytes) -> bool:
         self.sent.append(data)
@@ -41,6 +57,9 @@ class Core:
                 self.recorder.parcel.add(frame, time.monotonic_ns())
 
     def flush(self, mono: int) -> None:
+        return
+
+    def answered(self, number: int, answer: Answer | RestError, wall: int, mono: int) -> None:
         return
 
 
@@ -99,13 +118,14 @@ def test_an_answer_of_the_venue_in_a_busy_moment_makes_no_record_of_its_own(monk
 
     async def story() -> None:
         it = shell(core, 200)
+        it._rest = Rest()  # type: ignore[assignment]
         received = it._received(1)
-        it._turn_soon()
+        await it._get(Get(0, REQUEST))
         assert turns == [0], "nothing waits: at once"
         received([b"a"])
         received([b"b"] * 10)
-        for _ in range(5):
-            it._turn_soon()
+        for number in range(5):
+            await it._get(Get(number, REQUEST))
         received([b"c"])
         assert turns == [0]
         await until_sent(core, b"a" + b"b" * 10 + b"c")
