@@ -40,9 +40,9 @@ class Cut(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self.begins)
 
-    def behind(self, count: int) -> Cut:
-        """Those that follow the first so many."""
-        return Cut(self.data, self.begins[count:], self.ends[count:])
+    def part(self, first: int, behind: int | None = None) -> Cut:
+        """Some of them, as they are."""
+        return Cut(self.data, self.begins[first:behind], self.ends[first:behind])
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self[:])
@@ -58,17 +58,23 @@ class Cut(Sequence[bytes]):
         return [bytes(self.data[begin:end]) for begin, end in zip(begins, ends, strict=True)]
 
 
-def cut(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
-    """The plain messages at the start of `data` (bytes, or memory of the caller's own that stays as it is), and the
-    offset of what follows them: a frame that is not plain, or one that is not whole yet, or, where many were cut in
-    one pass, perhaps more messages.
+def part(messages: Sequence[bytes], first: int, behind: int | None = None) -> Sequence[bytes]:
+    """Some of these messages; none is made for it."""
+    return messages.part(first, behind) if isinstance(messages, Cut) else messages[first:behind]
+
+
+def cut(data: bytes | memoryview) -> tuple[Sequence[bytes], Sequence[int] | NDArray[np.int64]]:
+    """The plain messages at the start of `data` (bytes, or memory of the caller's own that stays as it is), and where
+    each ends. What follows the last is a frame that is not plain, or one that is not whole yet, or, where many were cut
+    in one pass, perhaps more messages.
     """
     if len(data) >= MANY:
-        found, offset = _cut_many(data)
+        found = _cut_many(data)
         if len(found) >= FEW:
-            return found, offset
+            return found, found.ends
     data = bytes(data)
     messages: list[bytes] = []
+    ends: list[int] = []
     offset, end = 0, len(data)
     while offset + 2 <= end and data[offset] == TEXT and data[offset + 1] <= _LONG:
         size, start = data[offset + 1], offset + 2
@@ -80,10 +86,11 @@ def cut(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
             break
         offset = start + size
         messages.append(data[start:offset])
-    return messages, offset
+        ends.append(offset)
+    return messages, ends
 
 
-def _cut_many(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
+def _cut_many(data: bytes | memoryview) -> Cut:
     """All that can be cut in one pass. Without the compiled loop every place that might begin a frame is taken for one,
     and believed as far as each begins where the one before it ends.
     """
@@ -94,11 +101,11 @@ def _cut_many(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
         places = np.empty((2, most), np.int64)
         at = places.ctypes.data
         count = kernels.loops.lake_cut(kernels.address(data), len(data), most, at, at + 8 * most)
-        return Cut(data, *places[:, :count]), int(places[1, count - 1]) if count else 0
+        return Cut(data, *places[:, :count])
     seen = np.frombuffer(data, np.uint8)
     starts = np.flatnonzero(seen[:-3] == TEXT)
     if not len(starts) or starts[0]:
-        return [], 0
+        return Cut(data, *np.empty((2, 0), np.int64))
     size = seen[starts + 1].astype(np.int64)
     is_plain = size <= _LONG
     is_long = size == _LONG
@@ -108,4 +115,4 @@ def _cut_many(data: bytes | memoryview) -> tuple[Sequence[bytes], int]:
     good = is_plain & (ends <= len(data))
     good[1:] &= starts[1:] == ends[:-1]
     count = len(good) if good.all() else int(good.argmin())
-    return Cut(data, begins[:count], ends[:count]), int(ends[count - 1]) if count else 0
+    return Cut(data, begins[:count], ends[:count])

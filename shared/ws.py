@@ -10,8 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from shared.inbox import Brought
+
+if TYPE_CHECKING:
+    from shared.wscut import Connection
 
 try:
     import aiofastnet
@@ -26,8 +32,8 @@ CLOSE_S: Final = 1.0
 LOST: Final = 1006
 """The code of a connection that ended without one."""
 
-Received = Callable[[Sequence[bytes]], None]
-"""Takes messages, one or many, in their order."""
+Came = Callable[["Socket", int], None]
+"""Hears that so many bytes came."""
 Closed = Callable[[int, str], None]
 
 
@@ -41,18 +47,18 @@ class ConnectFailed(Exception):
 
 async def connect(
     url: str,
-    received: Received,
+    came: Came,
     closed: Closed,
     *,
     proxy: str | None = None,
     context: ssl.SSLContext | None = None,
 ) -> Socket:
-    """Opens a connection. `received` is called with whole messages, in order, from the event loop, right after the read
-    of the socket that brought them. Raises ConnectFailed.
+    """Opens a connection. `came` is called from the event loop right after each read of the socket; whoever hears it
+    takes what came before long, for pings are answered with that, too. Raises ConnectFailed.
     """
     try:
         async with asyncio.timeout(OPEN_S):
-            return Socket(await _shaken(url, proxy, context), received, closed)
+            return Socket(await _shaken(url, proxy, context), came, closed)
     except TimeoutError:
         raise ConnectFailed(f"no answer within {OPEN_S:.0f} s") from None
     except OSError as error:  # ssl.SSLError is one
@@ -65,26 +71,32 @@ def _plain(error: BaseException) -> str:
 
 
 class Socket:
-    """An open connection. However it ends, `closed` is called once, and `received` never after that."""
+    """An open connection. However it ends, `closed` is called once, and `came` never after that; what came before can
+    still be taken.
+    """
 
-    def __init__(self, connection: Any, received: Received, closed: Closed) -> None:
-        self._connection, self._received, self._closed = connection, received, closed
+    def __init__(self, connection: Connection, came: Came, closed: Closed) -> None:
+        self._connection, self._closed = connection, closed
         self._sending: set[asyncio.Task[None]] = set()
         self._reader = asyncio.create_task(self._read())
         self._closer: asyncio.Task[None] | None = None
-        connection.begin(received)
+        connection.begin(partial(came, self))
 
     async def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed
 
         try:
             while True:
-                self._received([await self._connection.recv(decode=False)])
+                self._connection.add(await self._connection.recv(decode=False))
         except ConnectionClosed:
             pass
         await self._connection.wait_closed()
         code, reason = self._connection.close_code, self._connection.close_reason
         self._closed(LOST if code is None else int(code), reason or ("connection lost" if code in (None, LOST) else ""))
+
+    def take(self) -> list[Brought]:
+        """The messages that came, in order, by read; they are good until control goes back to the event loop."""
+        return self._connection.take()
 
     def send(self, text: bytes) -> None:
         """Queues a text message; silently nothing where the connection is ending."""
@@ -106,8 +118,8 @@ class Socket:
             self._closer = asyncio.create_task(self._connection.close())
 
 
-async def _shaken(url: str, proxy: str | None, context: ssl.SSLContext | None) -> Any:
-    """A connection of the library after its handshake. Raises ConnectFailed, OSError."""
+async def _shaken(url: str, proxy: str | None, context: ssl.SSLContext | None) -> Connection:
+    """A connection of ours after its handshake. Raises ConnectFailed, OSError."""
     from websockets.asyncio.client import connect as websockets_connect
     from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -133,7 +145,7 @@ async def _shaken(url: str, proxy: str | None, context: ssl.SSLContext | None) -
 
     more: dict[str, Any] = {} if context is None else {"ssl": context}
     try:
-        return await Connect(
+        connection: Any = await Connect(
             url,
             compression=None,
             proxy=proxy,
@@ -146,6 +158,7 @@ async def _shaken(url: str, proxy: str | None, context: ssl.SSLContext | None) -
             create_connection=Connection,
             **more,
         )
+        return cast("Connection", connection)
     except InvalidStatus as error:
         status = error.response.status_code
         raise ConnectFailed(f"HTTP {status}", status) from None

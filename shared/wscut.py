@@ -6,20 +6,16 @@ The handshake, control frames, and from the first fragment or binary message on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Final
+import time
+from collections.abc import Callable
+from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
-from shared.frames import TEXT, cut
+from shared.frames import TEXT
+from shared.inbox import Brought, Inbox
 
-READ: Final = 256 << 10
-"""Bytes that one read may bring …"""
-MARGIN: Final = 4 << 10
-"""… and room before them for the beginning of a message whose end they bring."""
-MANY: Final = 32 << 10
-"""Bytes of a read that are not worth a copy: their room stays with them."""
 _CONTROL: Final = (0x88, 0x89, 0x8A)
 """First bytes of whole close, ping and pong frames."""
 
@@ -27,102 +23,104 @@ _CONTROL: Final = (0x88, 0x89, 0x8A)
 class Connection(ClientConnection, asyncio.BufferedProtocol):
     """The library's own, but for what it is given to see."""
 
-    _room: bytearray | None = None
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._inbox = Inbox()
+        self._whole: list[Brought] = []
+        """What was cut, and not taken yet."""
+        self._came: Callable[[int], None] | None = None
+        self._is_plain = True
+        self._is_leaving = False
 
-    _received: Callable[[Sequence[bytes]], None] | None = None
-    _rest = b""
-    """What came and was not looked at yet."""
-    _is_plain = True
-    _is_leaving = False
+    def begin(self, came: Callable[[int], None]) -> None:
+        """From now on it is said that something came: how many bytes."""
+        self._came = came
+        if waiting := len(self._inbox.data):
+            came(waiting)
 
-    def begin(self, received: Callable[[Sequence[bytes]], None]) -> None:
-        """From now on messages are handed on."""
-        self._received = received
-        if self._is_plain:
-            self.data_received(b"")
+    def take(self) -> list[Brought]:
+        """The messages that came; they are good until control goes back to the event loop."""
+        self._cut()
+        taken, self._whole = self._whole, []
+        return taken
+
+    def add(self, message: bytes) -> None:
+        """One that the library made."""
+        self._whole.append(Brought([message], time.time_ns(), time.monotonic_ns()))
+        assert self._came is not None
+        self._came(len(message))
 
     def eof_received(self) -> None:
-        self._keep()
+        self._end()
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._keep()
+        self._end()
         super().connection_lost(exc)
 
-    def _keep(self) -> None:
-        """What came with a handshake whose connection has ended since is kept by the library."""
-        if self._is_plain and self._received is None:
-            rest, self._rest = self._rest, b""
-            self._give_up(rest)
+    def _end(self) -> None:
+        """A goodbye that came is known before the end is; what came with a handshake, the library keeps."""
+        if self._came is not None:
+            self._cut()
+        elif self._is_plain:
+            self._give_up()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
-        if self._room is None:
-            self._room = bytearray(MARGIN + READ)
-        return memoryview(self._room)[MARGIN:]
+        return self._inbox.room()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Where a read brought much, its messages stay where they are: the next one has a room of its own."""
-        assert self._room is not None
-        data = memoryview(self._room)[MARGIN : MARGIN + nbytes]
-        if nbytes >= MANY and len(self._rest) <= MARGIN and self._received is not None and self._is_plain:
-            start = MARGIN - len(self._rest)
-            self._room[start:MARGIN] = self._rest
-            data, self._room, self._rest = memoryview(self._room)[start : MARGIN + nbytes], None, b""
-            self._rest = self._messages(data, self._received)
-        else:
-            self.data_received(bytes(data))
+        self._inbox.came(nbytes, time.time_ns(), time.monotonic_ns())
+        if self.response is None and self._is_plain:
+            self._answer()
+        if not self._is_plain:
+            self._give_up()
+        elif self._came is not None:
+            self._came(nbytes)
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_plain:
-            self._hand_over(data)
-            return
-        data, self._rest = self._rest + data if self._rest else data, b""
-        if self.response is None:
-            data = self._answer(data)
-        if self._is_plain and self._received is not None:
-            data = self._messages(data, self._received)
-        self._rest = data
-
-    def _answer(self, data: bytes) -> bytes:
-        """The end of the handshake is the library's; returns what follows it."""
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4:
-            return data
-        self._hand_over(data[:end])
-        if self.protocol.state is State.OPEN:
-            return data[end:]
-        return self._give_up(data[end:])
-
-    def _messages(self, data: bytes | memoryview, received: Callable[[Sequence[bytes]], None]) -> bytes:
-        """Plain messages are handed on, control frames are the library's; returns what is not whole yet."""
         while data:
-            messages, offset = cut(data)
-            if messages:
-                received(messages)
-                data = data[offset:]
-                continue
-            if len(data) < 2 or (data[0] == TEXT and data[1] <= 126):
-                break
-            if data[0] not in _CONTROL or data[1] > 125:
-                return self._give_up(bytes(data))
-            end = 2 + data[1]
-            if len(data) < end:
-                break
-            self._hand_over(bytes(data[:end]))
-            data = data[end:]
-            if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
-                return self._give_up(bytes(data))
-        return bytes(data)
+            room = self.get_buffer(len(data))
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            self.buffer_updated(size)
+            data = data[size:]
 
-    def _give_up(self, data: bytes) -> bytes:
+    def _answer(self) -> None:
+        """The end of the handshake is the library's."""
+        end = bytes(self._inbox.data).find(b"\r\n\r\n") + 4
+        if end < 4:
+            return
+        self._hand_over(end)
+        if self.protocol.state is not State.OPEN:
+            self._give_up()
+
+    def _cut(self) -> None:
+        """Plain messages wait to be taken, control frames are the library's at once; what is not whole yet stays."""
+        while self._is_plain and len(data := self._inbox.data):
+            if found := self._inbox.cut():
+                self._whole += found
+            elif len(data) < 2 or (data[0] == TEXT and data[1] <= 126):
+                return
+            elif data[0] not in _CONTROL or data[1] > 125:
+                self._give_up()
+            elif len(data) < 2 + data[1]:
+                return
+            else:
+                self._hand_over(2 + data[1])
+                if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
+                    self._give_up()
+
+    def _give_up(self) -> None:
         """What comes from here on is the library's, whatever it is."""
         self._is_plain = False
-        if data:
-            self._hand_over(data)
-        return b""
+        if waiting := len(self._inbox.data):
+            self._hand_over(waiting)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _hand_over(self, size: int) -> None:
+        """So many bytes are the library's."""
+        data = bytes(self._inbox.data[:size])
+        self._inbox.skip(size)
         super().data_received(data)
         if self.protocol.state is State.CLOSING and not self._is_leaving:
             # It would wait for ever for a server that says goodbye, or talks nonsense, and then stays.

@@ -10,7 +10,7 @@ import gc
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,15 +31,13 @@ from procs.parquet_sink import ParquetSink
 from shared import compiled
 from shared.events import Batch
 from shared.files import Files
-from shared.frames import cut
+from shared.inbox import Inbox
 from shared.journal import Writer, pack, unpack
 from shared.paths import SECOND
 from shared.runner import Context, Stage
 from shared.venues.binance import Venue
 
 Say = Callable[[str], object]
-READ: Final = 256 << 10
-"""Bytes that one read of a socket brings."""
 EVENTS: Final = 1_000_000
 TURNS: Final = 3
 COMMIT_EVENTS: Final = 500_000
@@ -54,11 +52,6 @@ class _Lane:
     def send(self, data: bytes) -> bool:
         self.records.append(data)
         return True
-
-
-def _reads(data: bytes) -> Iterator[bytes]:
-    for at in range(0, len(data), READ):
-        yield data[at : at + READ]
 
 
 def _received(root: Path, market: Market, data: bytes, replay: bool) -> tuple[float, list[bytes]]:
@@ -88,20 +81,17 @@ def _received(root: Path, market: Market, data: bytes, replay: bool) -> tuple[fl
         ingest.time.measure(wall, mono - 1000, mono)
     del lane.records[:]
     began = time.process_time()
-    rest, waiting, count = b"", list[Read](), 0
-    for piece in _reads(data):
-        messages, end = cut(rest + piece)
-        rest = (rest + piece)[end:]
-        mono += 1_000_000
-        waiting.append(Read(link, messages, wall + mono, mono))
-        count += len(messages)
-        if count > MOST_WAITING:
-            ingest.reads(waiting)
+    inbox, at, waiting = Inbox(), 0, 0
+    while at < len(data):
+        room = inbox.room()
+        size = min(len(room), len(data) - at)
+        room[:size] = data[at : at + size]
+        at, waiting, mono = at + size, waiting + size, mono + 1_000_000
+        inbox.came(size, wall + mono, mono)
+        if waiting > MOST_WAITING or at == len(data):
+            ingest.reads([Read(link, *brought) for brought in inbox.cut()])
             ingest.flush(mono)
-            waiting, count = [], 0
-    if waiting:
-        ingest.reads(waiting)
-        ingest.flush(mono)
+            waiting = 0
     used = time.process_time() - began
     writer.close()
     return used, lane.records

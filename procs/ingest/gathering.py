@@ -10,12 +10,12 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-FEW: Final = 8
-"""Up to so many frames are gathered longer."""
+FEW: Final = 1600
+"""Up to so many bytes, some eight frames, are gathered longer."""
 FROM, UNTIL = 1.75, 2.25
 """Times as long: from then on a read takes what waits along with itself, then it is taken without one."""
-MOST_WAITING: Final = 32_000
-"""Frames that are taken at once."""
+MOST_WAITING: Final = 5_000_000
+"""Bytes that are taken at once: some 32,000 frames."""
 
 
 class Gathering:
@@ -28,9 +28,9 @@ class Gathering:
         self.at = inf
         """When what waits is to be taken; never, while nothing does."""
 
-    def came(self, frames: int, now: float) -> bool:
-        """So many more wait. Whether `at` is another moment now, which is a sooner one."""
-        self._waiting += frames
+    def came(self, size: int, now: float) -> bool:
+        """So many bytes more wait. Whether `at` is another moment now, which is a sooner one."""
+        self._waiting += size
         passed = now - self._taken
         if self._waiting > MOST_WAITING or passed >= self._within * FROM:
             at = now

@@ -13,8 +13,8 @@ from typing import Final
 PAUSE_S: Final = 0.002
 IN_A_ROW: Final = 16
 """It is made where so many reads came within two pauses each …"""
-MUCH: Final = 1000
-"""… unless the last brought so many frames: a read costs little beside them, and the system holds only so many."""
+MUCH: Final = 192 << 10
+"""… unless the last brought so many bytes: a read costs little beside them, and the system holds only so many."""
 
 
 class Pace:
@@ -24,8 +24,8 @@ class Pace:
         self._is_wanted = is_wanted
         self._reads = deque([-inf] * IN_A_ROW, IN_A_ROW)
 
-    def pause(self, frames: int, now: float) -> float:
-        """How long to read nothing after a read that brought so many frames."""
+    def pause(self, size: int, now: float) -> float:
+        """How long to read nothing after a read that brought so many bytes."""
         is_row = now - self._reads[0] < 2 * IN_A_ROW * PAUSE_S
         self._reads.append(now)
-        return PAUSE_S if self._is_wanted and is_row and frames < MUCH else 0.0
+        return PAUSE_S if self._is_wanted and is_row and size < MUCH else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared.frames import Cut
+from shared.frames import part
 
 
 class Read(NamedTuple):
@@ -18,6 +18,4 @@ class Read(NamedTuple):
 
     def split(self, count: int) -> tuple[Read, Read]:
         """The first so many frames, and the others."""
-        frames = self.frames
-        others = frames.behind(count) if isinstance(frames, Cut) else frames[count:]
-        return self._replace(frames=frames[:count]), self._replace(frames=others)
+        return self._replace(frames=self.frames[:count]), self._replace(frames=part(self.frames, count))

@@ -56,7 +56,7 @@ class Shell:
         self._sockets: dict[int, ws.Socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: dict[int, asyncio.Task[None]] = {}
-        self._reads: list[Read] = []
+        self._waiting: dict[int, ws.Socket] = {}
         self._gathering = Gathering(config.gather_ms)
         self._pace = Pace(config.gather_ms > 0)
         self._pausing: asyncio.Handle | None = None
@@ -116,7 +116,7 @@ class Shell:
 
     def _turn_soon(self) -> None:
         """At once, or with the frames that wait: many answers in a busy moment would make as many records."""
-        if self._reads:
+        if self._waiting:
             self._is_wanted = True
         else:
             self._turn()
@@ -139,16 +139,16 @@ class Shell:
 
     # --- frames ---
 
-    def _received(self, link: int) -> Callable[[Sequence[bytes]], None]:
-        """What a socket calls with the messages of a read."""
+    def _came(self, link: int) -> Callable[[ws.Socket, int], None]:
+        """What a socket calls after each read."""
         loop = asyncio.get_running_loop()
 
-        def received(messages: Sequence[bytes]) -> None:
-            self._reads.append(Read(link, messages, time.time_ns(), time.monotonic_ns()))
+        def came(socket: ws.Socket, size: int) -> None:
+            self._waiting[link] = socket
             now = loop.time()
-            if self._pausing is None and (pause := self._pace.pause(len(messages), now)) > 0:
+            if self._pausing is None and (pause := self._pace.pause(size, now)) > 0:
                 self._pausing = loop.call_soon(self._pause, pause)
-            if not self._gathering.came(len(messages), now):
+            if not self._gathering.came(size, now):
                 return
             if self._gathering.at <= now:  # within the read itself: another turn of the loop costs as much as a record
                 self._guard(self._gathered)
@@ -157,7 +157,7 @@ class Shell:
                 self._taking.cancel()
             self._taking = loop.call_at(self._gathering.at, self._guard, self._gathered)
 
-        return received
+        return came
 
     def _pause(self, seconds: float) -> None:
         """Stands still, and the whole loop with it: what comes meanwhile needs no wake-up."""
@@ -170,14 +170,14 @@ class Shell:
             self._turn()
 
     def _take(self) -> None:
-        """Hands over what was read, as one record."""
+        """Hands over what came, as one record."""
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
-        reads, self._reads = self._reads, []
-        if reads:
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
             self._gathering.taken(asyncio.get_running_loop().time())
-            self.core.reads(reads)
+            self.core.reads([Read(link, *brought) for link, socket in waiting.items() for brought in socket.take()])
             self.core.flush(time.monotonic_ns())
             self._send_when_due()
 
@@ -236,7 +236,7 @@ class Shell:
             self._guard(self._turn)
 
         try:
-            socket = await ws.connect(wish.url, self._received(link), closed, proxy=self._proxy)
+            socket = await ws.connect(wish.url, self._came(link), closed, proxy=self._proxy)
         except ws.ConnectFailed as error:
             logger.debug(f"connection {link}: {error}")
             self.core.refused(link, str(error), error.status, time.monotonic_ns())
@@ -275,7 +275,8 @@ class Shell:
         until = time.monotonic() + LEAVE_S
         while self._sockets and time.monotonic() < until:
             await asyncio.sleep(0.02)
-        self._take()  # callbacks that are late do nothing any more
+            self._take()  # callbacks do nothing any more, and among what came may be the answer to our goodbye
+        self._take()
         self.core.finish(time.time_ns(), time.monotonic_ns())
         beat.phase = "ended"
         self._beat()

@@ -89,6 +89,15 @@ class Book:
         self._ahead.clear()
         self._waiting = 0
 
+    def _newest(self, count: int) -> list[int]:
+        """So many of the highest update ids, rising: what came in columns is beyond all others."""
+        found: list[int] = []
+        for some in reversed(self._ahead):
+            found = [*memoryview(some).cast("q")[len(found) - count :], *found]
+            if len(found) == count:
+                return found
+        return sorted(self._young | self._old)[len(found) - count :] + found
+
     def is_old_quote(self, update_id: int) -> bool:
         """Whether a life before heard the recording of which this is a part: what is played again is not new."""
         return self._played.holds(update_id)
@@ -151,12 +160,10 @@ class Book:
                 tracker.closed(first, last)
 
     def state(self) -> dict[str, Any]:
-        self._look_back()
-        recent = sorted(self._young | self._old)[-KEPT:]
         spans = self._spans()
         spans.forget_oldest(KEPT)
         trackers = {"trade": self.trades.state(), "agg_trade": self.aggregates.state()}
-        return {**trackers, "quotes": recent, "played": spans.intervals}
+        return {**trackers, "quotes": self._newest(KEPT), "played": spans.intervals}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.trades.restore(state["trade"])

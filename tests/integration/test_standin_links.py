@@ -18,7 +18,7 @@ def test_a_connection_lost_during_the_handshake_is_no_connection() -> None:
         server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ws.ConnectFailed):
-            await ws.connect(f"ws://127.0.0.1:{port}/ws", lambda data: None, lambda code, why: None)
+            await ws.connect(f"ws://127.0.0.1:{port}/ws", lambda socket, size: None, lambda code, why: None)
         server.close()
 
     asyncio.run(main())

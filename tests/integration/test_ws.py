@@ -20,8 +20,10 @@ from tests.fixtures.certificates import contexts, make, server_context
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-WAYS = ["ws", "wss", "wss by asyncio"]
-"""Over TLS there are two layers below the client."""
+WAYS = ["ws", "wss", "wss by asyncio", "ws taken late", "wss taken late"]
+"""Over TLS there are two layers below the client; and what comes is taken at once, or a while later."""
+OVER_TLS = [way for way in WAYS if way.startswith("wss")]
+LATE_S = 0.03
 
 TEXT, BINARY, CLOSE, PING, PONG, MORE = 1, 2, 8, 9, 10, 0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -29,7 +31,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "wss" and find_spec("aiofastnet") is None:
+    if request.param in ("wss", "wss taken late") and find_spec("aiofastnet") is None:
         pytest.skip("aiofastnet is not installed here")
     if request.param == "wss by asyncio":
         monkeypatch.setattr(ws, "aiofastnet", None)
@@ -74,11 +76,18 @@ async def heard(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return first & 0xF, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
 
 
+def taken(socket: ws.Socket) -> list[bytes]:
+    """What came and was not taken yet."""
+    return [message for brought in socket.take() for message in brought.messages]
+
+
 class Client:
     """What a connection brought."""
 
     def __init__(self, way: str, context: ssl.SSLContext | None = None) -> None:
         self._scheme = way.split()[0]
+        self._is_late = way.endswith("late")
+        self._socket: ws.Socket | None = None
         self._context = (context or contexts()[1]) if self._scheme == "wss" else None
         self.messages: list[bytes] = []
         self.ended: list[tuple[int, str]] = []
@@ -86,10 +95,26 @@ class Client:
     async def open(self, port: int) -> ws.Socket:
         return await ws.connect(
             f"{self._scheme}://localhost:{port}/stream?streams=a@trade",
-            self.messages.extend,
-            lambda code, reason: self.ended.append((code, reason)),
+            self._came,
+            self._closed,
             context=self._context,
         )
+
+    def _came(self, socket: ws.Socket, size: int) -> None:
+        assert size > 0 and not self.ended
+        if not self._is_late:
+            self.messages += taken(socket)
+        elif self._socket is None:
+            self._socket = socket
+            asyncio.get_running_loop().call_later(LATE_S, self._take)
+
+    def _take(self) -> None:
+        socket, self._socket = self._socket, None
+        self.messages += [] if socket is None else taken(socket)
+
+    def _closed(self, code: int, reason: str) -> None:
+        self._take()
+        self.ended.append((code, reason))
 
     async def end(self, within_s: float = 8.0) -> tuple[int, str]:
         until = time.monotonic() + within_s
@@ -115,7 +140,7 @@ def against(
             writer.transport.abort()
 
     async def main() -> None:
-        tls = None if way == "ws" else context or contexts()[0]
+        tls = None if way.split()[0] == "ws" else context or contexts()[0]
         server = await asyncio.start_server(guarded, "127.0.0.1", 0, ssl=tls)
         try:
             async with asyncio.timeout(30):
@@ -407,7 +432,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("certificates"))
 
 
-over_tls = pytest.mark.parametrize("way", WAYS[1:], indirect=True)
+over_tls = pytest.mark.parametrize("way", OVER_TLS, indirect=True)
 
 
 @over_tls
@@ -441,9 +466,9 @@ def test_plain_and_other_messages_keep_their_order_however_reads_are_cut(
     seen: list[bytes] = []
     whole = Connection._hand_over
 
-    def hand_over(self: Connection, data: bytes) -> None:
-        seen.append(data)
-        whole(self, data)
+    def hand_over(self: Connection, size: int) -> None:
+        seen.append(bytes(self._inbox.data[:size]))
+        whole(self, size)
 
     monkeypatch.setattr(Connection, "_hand_over", hand_over)
     plain = [b'{"n":%d}' % number * (1 + number % 30) for number in range(3000)]

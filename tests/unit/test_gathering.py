@@ -10,8 +10,8 @@ import pytest
 from procs.ingest.gathering import FEW, FROM, MOST_WAITING, UNTIL, Gathering
 
 
-def records(moments: list[float], within_ms: int, frames: int = 1) -> list[tuple[float, int]]:
-    """When records are made, and of how many frames, where so many come at each of these moments."""
+def records(moments: list[float], within_ms: int, size: int = 200) -> list[tuple[float, int]]:
+    """When records are made, and of how many bytes, where so many come at each of these moments."""
     it, out, waiting = Gathering(within_ms), [], 0
     for moment in [*moments, inf]:
         if it.at <= moment and waiting:
@@ -19,19 +19,19 @@ def records(moments: list[float], within_ms: int, frames: int = 1) -> list[tuple
             it.taken(it.at)
             waiting = 0
         if moment < inf:
-            it.came(frames, moment)
-            waiting += frames
+            it.came(size, moment)
+            waiting += size
     return out
 
 
 def test_what_comes_after_a_lull_is_taken_at_once() -> None:
-    assert records([5.0, 9.0], 20) == [(5.0, 1), (9.0, 1)]
+    assert records([5.0, 9.0], 20) == [(5.0, 200), (9.0, 200)]
 
 
 def test_where_little_comes_it_is_gathered_longer() -> None:
     made = records([k * 0.02 for k in range(51)], 40)
     assert [round(b[0] - a[0], 6) for a, b in pairwise(made[:-1])] == [0.08] * (len(made) - 2)
-    assert sum(count for _, count in made) == 51
+    assert sum(count for _, count in made) == 51 * 200
 
 
 def test_from_a_moment_on_a_read_takes_along_what_waits() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from procs.ingest import keepsake, pages
@@ -357,6 +358,27 @@ def test_what_was_played_is_remembered_in_a_state_of_bounded_size() -> None:
     again.begin()
     assert again.is_old_quote(499_005)
     assert not again.is_old_quote(499_500)
+
+
+@pytest.mark.parametrize("chunks", [[], [40], [10, 20, 100], [10, 5, 5], [600, 600, 3], [64], [63, 2]])
+@pytest.mark.parametrize("singly", [0, 3, 700])
+def test_the_state_holds_the_newest_quotes_however_they_came(chunks: list[int], singly: int) -> None:
+    book, given = Book("SOLUSDT", ["quote"]), list(range(10, 10 + 2 * singly, 2))
+    for one in given:
+        assert book.is_new_quote(one)
+    for count in chunks if singly else [1, *chunks]:
+        ids = np.arange(count, dtype=np.int64) * 3 + (given[-1] + 1 if given else 5)
+        if not book.take_quotes(ids):
+            assert not given
+            assert book.is_new_quote(int(ids[0]))
+            ids = ids[:1]
+        given += ids.tolist()
+    assert book.state()["quotes"] == given[-64:]
+    again = Book("SOLUSDT", ["quote"])
+    again.restore(book.state())
+    assert not any(again.is_new_quote(one) for one in given[-64:])
+    if given:
+        assert again.is_new_quote(given[-1] + 1)
 
 
 # --- futures ---

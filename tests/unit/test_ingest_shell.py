@@ -14,11 +14,15 @@ from procs.ingest.gathering import Gathering
 from procs.ingest.pace import IN_A_ROW, Pace
 from procs.ingest.parcel import APART_NS, LARGE, Parcel
 from procs.ingest.reads import Read
-from procs.ingest.shell import Shell
+from procs.ingest.shell import LEAVE_S, Shell
+from shared import ws
+from shared.inbox import Brought
 from shared.rest import Answer, RestError
 from shared.venues import Request
 
 WAIT_S = 10.0
+SIZE = 200
+"""Bytes of a message at least, as far as gathering is concerned."""
 
 
 REQUEST = Request("/api/v3/time")
@@ -63,11 +67,27 @@ class Core:
         return
 
 
+class Socket(ws.Socket):
+    """Brings what it is told to."""
+
+    def __init__(self, it: Shell, link: int = 1) -> None:
+        self._came = it._came(link)
+        self._brought: list[Brought] = []
+
+    def __call__(self, messages: list[bytes]) -> None:
+        self._brought.append(Brought(messages, time.time_ns(), time.monotonic_ns()))
+        self._came(self, sum(SIZE if len(message) < SIZE else len(message) for message in messages))
+
+    def take(self) -> list[Brought]:
+        taken, self._brought = self._brought, []
+        return taken
+
+
 def shell(core: Core, gather_ms: int) -> Shell:
     """Within a running loop; without what it is no matter here."""
     found = Shell.__new__(Shell)
     found.core = core  # type: ignore[assignment]
-    found._reads, found._gathering, found._pace = [], Gathering(gather_ms), Pace(gather_ms > 0)
+    found._waiting, found._gathering, found._pace = {}, Gathering(gather_ms), Pace(gather_ms > 0)
     found._taking = found._sending = found._pausing = None
     found._is_wanted = False
     found._over = asyncio.get_running_loop().create_future()
@@ -84,7 +104,7 @@ async def until_sent(core: Core, what: bytes) -> None:
 def test_who_gathers_nothing_has_written_a_read_when_the_call_returns() -> None:
     async def story() -> None:
         core = Core()
-        received = shell(core, 0)._received(1)
+        received = Socket(shell(core, 0))
         for count in (3, 2):
             received([b"x"] * count)
             assert core.taken[-1] == count
@@ -96,7 +116,7 @@ def test_who_gathers_nothing_has_written_a_read_when_the_call_returns() -> None:
 def test_what_is_gathered_is_taken_when_it_is_time_in_one_record() -> None:
     async def story() -> None:
         core = Core()
-        received = shell(core, 300)._received(1)
+        received = Socket(shell(core, 300))
         received([b"a"])
         received([b"b"] * 10)
         received([b"c"])
@@ -119,7 +139,7 @@ def test_an_answer_of_the_venue_in_a_busy_moment_makes_no_record_of_its_own(monk
     async def story() -> None:
         it = shell(core, 200)
         it._rest = Rest()  # type: ignore[assignment]
-        received = it._received(1)
+        received = Socket(it)
         await it._get(Get(0, REQUEST))
         assert turns == [0], "nothing waits: at once"
         received([b"a"])
@@ -142,7 +162,7 @@ def test_an_answer_of_the_venue_in_a_busy_moment_makes_no_record_of_its_own(monk
 def test_what_waits_for_more_on_its_way_to_the_lanes_goes_when_it_is_time() -> None:
     async def story() -> None:
         core = Core()
-        received = shell(core, 0)._received(1)
+        received = Socket(shell(core, 0))
         for number in range(2):
             received([b"a", b"b", b"c"])
             await until_sent(core, b"abc" * (number + 1))
@@ -155,7 +175,7 @@ def test_what_waits_for_more_on_its_way_to_the_lanes_goes_when_it_is_time() -> N
 def test_what_comes_after_something_large_waits_for_its_own_time() -> None:
     async def story() -> None:
         core = Core()
-        received = shell(core, 0)._received(1)
+        received = Socket(shell(core, 0))
         received([b"a", b"b"])
         await asyncio.sleep(APART_NS / 2e9)
         received([bytes(LARGE), b"c"])
@@ -168,11 +188,11 @@ def test_what_goes_wrong_in_a_read_ends_the_process() -> None:
     async def story() -> None:
         core = Core()
         it = shell(core, 0)
-        it._received(1)([b"bad"])
+        Socket(it)([b"bad"])
         assert it._over is not None
         with pytest.raises(OSError, match="Input/output"):
             await it._over
-        it._received(1)([b"more"])
+        Socket(it)([b"more"])
         assert core.taken == [1], "nothing is taken any more"
 
     asyncio.run(story())
@@ -185,7 +205,7 @@ def test_where_reads_follow_one_another_the_loop_pauses_once_for_all_sockets(mon
     async def story() -> None:
         core = Core()
         it = shell(core, 1000)
-        sockets = [it._received(link) for link in (1, 2)]
+        sockets = [Socket(it, link) for link in (1, 2)]
         for _ in range(IN_A_ROW):
             for received in sockets:
                 received([b"x"])
@@ -194,3 +214,31 @@ def test_where_reads_follow_one_another_the_loop_pauses_once_for_all_sockets(mon
         await until_sent(core, b"x" * 2 * IN_A_ROW)
 
     asyncio.run(story())
+
+
+def test_the_answer_to_a_goodbye_is_taken_while_the_process_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else takes what comes by then; and until it is taken, the connection stays."""
+    core = Core()
+    core.__dict__.update(drain=list, finish=lambda wall, mono: None)
+    monkeypatch.setattr(Shell, "_beat", lambda it: None)
+
+    async def story() -> float:
+        it = shell(core, 40)
+        it._setting = SimpleNamespace(heart=SimpleNamespace(beat=SimpleNamespace()))  # type: ignore[assignment]
+
+        class Polite(Socket):
+            def take(self) -> list[Brought]:
+                it._sockets.clear()
+                return super().take()
+
+        socket = Polite(it)
+        it._sockets = {1: socket}
+        assert it._over is not None
+        it._over.set_result(None)
+        began = time.monotonic()
+        asyncio.get_running_loop().call_later(0.05, socket, [b"the last"])
+        await it._leave()
+        return time.monotonic() - began
+
+    assert asyncio.run(story()) < LEAVE_S / 2
+    assert core.taken == [1]

@@ -24,6 +24,7 @@ LEVELS = [
         "holdings",
         "hourbars",
         "ids",
+        "inbox",
         "kernels",
         "klines",
         "lifecycle",

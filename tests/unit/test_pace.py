@@ -9,12 +9,12 @@ import pytest
 from procs.ingest.pace import IN_A_ROW, MUCH, PAUSE_S, Pace
 
 
-def reads(seconds: float, apart: float, frames: int = 1, is_wanted: bool = True) -> list[float]:
+def reads(seconds: float, apart: float, size: int = 200, is_wanted: bool = True) -> list[float]:
     """When reads are made where something comes every `apart` seconds, from a moment on."""
     it, made, now = Pace(is_wanted), [], 7.0
     while now < 7.0 + seconds:
         made.append(now)
-        now = max(made[-1] + it.pause(frames, now), made[-1] + apart)
+        now = max(made[-1] + it.pause(size, now), made[-1] + apart)
     return made
 
 

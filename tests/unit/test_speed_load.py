@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -38,11 +38,18 @@ def get(port: int, path: str, **headers: str) -> Any:
         return json.loads(answer.read())
 
 
+def into(frames: list[bytes]) -> Callable[[ws.Socket, int], None]:
+    def came(socket: ws.Socket, size: int) -> None:
+        frames.extend(frame for brought in socket.take() for frame in brought.messages)
+
+    return came
+
+
 async def received(url: str, port: int, ask: str, context: ssl.SSLContext | None = None) -> tuple[list[bytes], str]:
     """Everything that comes in one run, and how it ended."""
     frames: list[bytes] = []
     ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    await ws.connect(url, frames.extend, lambda code, why: ended.set_result(f"{code} {why}"), context=context)
+    await ws.connect(url, into(frames), lambda code, why: ended.set_result(f"{code} {why}"), context=context)
     for what in (f"set?{ask}", "prepare", "go"):
         await asyncio.to_thread(get, port, f"/load/{what}")
     return frames, await asyncio.wait_for(ended, WAIT_S)
@@ -150,7 +157,7 @@ def test_the_newest_trade_over_rest_is_the_last_that_was_read(
         # The connection stays: what was sent over it is what there is.
         frames: list[bytes] = []
         over = asyncio.Event()
-        connection = await ws.connect(url, frames.extend, lambda code, why: over.set())
+        connection = await ws.connect(url, into(frames), lambda code, why: over.set())
         for what in ("set?events=2000&end=stay", "prepare", "go"):
             await asyncio.to_thread(get, port, f"/load/{what}")
         async with asyncio.timeout(WAIT_S):

@@ -1,4 +1,6 @@
-"""However much a read brings, and wherever it ends, the same messages are handed on, and the library sees the rest."""
+"""However much a read brings, wherever it ends and whenever it is taken, the same messages come, and the library sees
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from shared import frames, wscut
+from shared import frames, inbox
+from shared.inbox import Inbox
 from shared.wscut import Connection
 from tests.fixtures.loops import loops as loops
 
@@ -22,20 +25,28 @@ reads = st.lists(st.integers(1, 3000), min_size=1, max_size=60)
 class Cutting(Connection):
     """A connection after its handshake, without a socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = 1) -> None:
         self.messages: list[bytes] = []
-        self.given: list[Sequence[bytes]] = []
+        self.said = 0
         self.seen = b""
         self.protocol = SimpleNamespace(close_rcvd=None, parser_exc=None)  # type: ignore[assignment]
         self.response = object()  # type: ignore[assignment]
-        self._received = self._take
+        self._inbox, self._whole, self._is_plain = Inbox(), [], True
+        self._every, self._reads = every, 0
+        self.begin(self._hear)
 
-    def _take(self, messages: Sequence[bytes]) -> None:
-        self.given.append(messages)
+    def _hear(self, size: int) -> None:
+        self.said += size
+        self._reads += 1
+        if self._reads % self._every == 0:
+            self.keep()
 
-    def _hand_over(self, data: bytes) -> None:
-        assert type(data) is bytes
-        self.seen += data
+    def keep(self) -> None:
+        self.messages += [message for brought in self.take() for message in brought.messages]
+
+    def _hand_over(self, size: int) -> None:
+        self.seen += bytes(self._inbox.data[:size])
+        self._inbox.skip(size)
 
     def bring(self, data: bytes) -> None:
         """One read of a socket."""
@@ -44,21 +55,22 @@ class Cutting(Connection):
         self.buffer_updated(len(data))
 
 
-def brought(wire: bytes, sizes: Sequence[int]) -> Cutting:
-    found, at = Cutting(), 0
+def brought(wire: bytes, sizes: Sequence[int], every: int = 1) -> Cutting:
+    found, at = Cutting(every), 0
     while at < len(wire):
         for size in sizes:
             found.bring(wire[at : at + size])
             at += size
             if at >= len(wire):
                 break
+    found.keep()
     return found
 
 
 @settings(deadline=None, max_examples=150)
-@given(texts, texts, reads, st.sampled_from((1, 64, 1000)), st.sampled_from((0, 16, 4096)))
+@given(texts, texts, reads, st.sampled_from((1, 64, 1000)), st.sampled_from((1, 2, 7, 1000)))
 def test_messages_are_the_same_wherever_reads_end(
-    before: list[bytes], behind: list[bytes], sizes: list[int], many: int, margin: int
+    before: list[bytes], behind: list[bytes], sizes: list[int], many: int, every: int
 ) -> None:
     wire = b"".join(
         [
@@ -69,22 +81,29 @@ def test_messages_are_the_same_wherever_reads_end(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frames, "MANY", many)
-        patch.setattr(wscut, "MANY", many)
-        patch.setattr(wscut, "MARGIN", margin)
         patch.setattr(frames, "FEW", 2)
-        found = brought(wire, sizes)
-    # Looked at only now: what was handed on must not have been written over since.
-    assert [message for messages in found.given for message in messages] == [*before, *behind]
+        patch.setattr(inbox, "READ", 3000)
+        patch.setattr(inbox, "LEAST", 3000)
+        found = brought(wire, sizes, every)
+    assert found.messages == [*before, *behind]
     assert found.seen == PING
-    assert found._rest == b""
+    assert found.said == len(wire)
+    assert not len(found._inbox.data)
 
 
 def test_what_is_left_to_the_library_is_left_whole_from_there_on() -> None:
     part = Frame(Opcode.TEXT, b"begun", fin=False).serialize(mask=False)
     text = Frame(Opcode.TEXT, b"x" * 50).serialize(mask=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wscut, "MANY", 1)
         patch.setattr(frames, "MANY", 1)
         found = brought(text * 40 + part + text * 3, [700])
-    assert [len(message) for messages in found.given for message in messages] == [50] * 40
+    assert [len(message) for message in found.messages] == [50] * 40
     assert found.seen == part + text * 3
+
+
+def test_what_comes_in_one_piece_may_be_longer_than_the_room() -> None:
+    wire = Frame(Opcode.TEXT, b"x" * 60_000).serialize(mask=False) * 20
+    found = Cutting(1000)
+    found.data_received(wire)
+    found.keep()
+    assert [len(message) for message in found.messages] == [60_000] * 20
