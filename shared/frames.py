@@ -6,7 +6,7 @@ follows; so only what is not plain is left to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, overload
 
 from shared import kernels
@@ -30,19 +30,28 @@ class Cut(Sequence[bytes]):
     finds them in `data`, from `begins` up to `ends`.
     """
 
-    __slots__ = ("begins", "data", "ends")
+    __slots__ = ("_first", "_whole", "begins", "data", "ends")
 
     def __init__(self, data: bytes | memoryview, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         self.data = data
         self.begins = begins
         self.ends = ends
+        self._whole, self._first = self, 0  # what it is a part of, and from where on
 
     def __len__(self) -> int:
         return len(self.begins)
 
     def part(self, first: int, behind: int | None = None) -> Cut:
         """Some of them, as they are."""
-        return Cut(self.data, self.begins[first:behind], self.ends[first:behind])
+        found = Cut(self.data, self.begins[first:behind], self.ends[first:behind])
+        found._whole, found._first = self._whole, self._first + first
+        return found
+
+    def joined(self, other: Sequence[bytes]) -> Cut | None:
+        """Both together, where they are parts that follow one another."""
+        if not isinstance(other, Cut) or other._whole is not self._whole or other._first != self._first + len(self):
+            return None
+        return self._whole.part(self._first, other._first + len(other))
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self[:])
@@ -61,6 +70,18 @@ class Cut(Sequence[bytes]):
 def part(messages: Sequence[bytes], first: int, behind: int | None = None) -> Sequence[bytes]:
     """Some of these messages; none is made for it."""
     return messages.part(first, behind) if isinstance(messages, Cut) else messages[first:behind]
+
+
+def joined(pieces: Iterable[Sequence[bytes]]) -> list[Sequence[bytes]]:
+    """The same messages in fewer pieces: parts that follow one another in one."""
+    found: list[Sequence[bytes]] = []
+    for piece in pieces:
+        both = found[-1].joined(piece) if found and isinstance(found[-1], Cut) else None
+        if both is None:
+            found.append(piece)
+        else:
+            found[-1] = both
+    return found
 
 
 def cut(data: bytes | memoryview) -> tuple[Sequence[bytes], Sequence[int] | NDArray[np.int64]]:

@@ -115,8 +115,10 @@ class Forms:
         return ctypes.addressof(self.pieces) + self.first[form] * ctypes.sizeof(Piece)
 
 
-def address(data: bytes | memoryview) -> int:
-    """Where bytes, or bytes that can be written to, are; they must be held as long as that is used."""
+def address(data: Any) -> int:
+    """Where bytes are, or what can be written to, such as an array that is not empty (which takes three times as long
+    to say it); they must be held as long as that is used.
+    """
     if isinstance(data, bytes):
         return ctypes.cast(ctypes.c_char_p(data), _Pointer).value or 0
     return ctypes.addressof(ctypes.c_char.from_buffer(data))
@@ -145,10 +147,10 @@ class Rows(ctypes.Structure):
 
     @classmethod
     def of(cls, rows: Any) -> Rows:
-        """Those of `shared.venues.Rows`, which must be held."""
-        columns = [getattr(rows, name, rows.ts).ctypes.data for name in COLUMNS]
+        """Those of `shared.venues.Rows`, which must be held, and be one at least."""
+        columns = [address(getattr(rows, name, rows.ts)) for name in COLUMNS]
         given = (rows.is_plain, rows.kinds, rows.symbol, rows.short)
-        return cls(*(column.ctypes.data for column in given), pointers(columns))
+        return cls(*map(address, given), pointers(columns))
 
 
 class Streams:

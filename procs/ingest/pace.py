@@ -10,7 +10,7 @@ from collections import deque
 from math import inf
 from typing import Final
 
-PAUSE_S: Final = 0.002
+PAUSE_S: Final = 0.004
 IN_A_ROW: Final = 16
 """It is made where so many reads came within two pauses each …"""
 MUCH: Final = 192 << 10

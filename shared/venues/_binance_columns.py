@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shared import kernels
 from shared.events import BUY, QUOTE, SELL, Columns, Quote, Trade
-from shared.frames import Cut
+from shared.frames import Cut, joined
 from shared.venues import Reject, _binance_forms
 
 Ints = NDArray[np.int64]
@@ -123,16 +123,17 @@ class Reader:
 
     def read(self, reads: Sequence[Sequence[bytes]]) -> Rows:
         """Parses what is plain."""
-        rows = Rows(sum(map(len, reads)))
+        pieces = joined(reads)
+        rows = Rows(sum(map(len, pieces)))
         if not (self.is_usable and len(rows.kinds)):
             return rows
         if kernels.loops is not None:
             self._streams.begin()
-            _read(kernels.loops, self._streams, reads, rows)
-            if not rows.is_plain.all() and self._learn(kernels.loops, reads):
-                _read(kernels.loops, self._streams, reads, rows)
+            _read(kernels.loops, self._streams, pieces, rows)
+            if not rows.is_plain.all() and self._learn(kernels.loops, pieces):
+                _read(kernels.loops, self._streams, pieces, rows)
             return rows
-        text = _Text(reads)
+        text = _Text(pieces)
         stream, known = self._streams_of(text)
         is_trade = self._is_trade[stream]
         known &= text.marks == np.where(is_trade, _TRADE.marks, _BEST.marks)
@@ -146,11 +147,11 @@ class Reader:
         rows.symbol[:] = self._symbol[stream]
         return rows
 
-    def _learn(self, library: ctypes.CDLL, reads: Sequence[Sequence[bytes]]) -> bool:
+    def _learn(self, library: ctypes.CDLL, pieces: Sequence[Sequence[bytes]]) -> bool:
         """Reads forms off frames that fitted none. Whether there were such."""
         has_learned = False
         for stream, row in self._streams.strangers():
-            frame = _frame(reads, row)
+            frame = _frame(pieces, row)
             if len(frame) > _binance_forms.LONGEST:
                 continue
             form = _binance_forms.of(frame, self._named[stream][2], self._known)
@@ -182,18 +183,19 @@ class Reader:
         return place, has_name & (self._keys[place] == keys)
 
 
-def _read(library: ctypes.CDLL, streams: kernels.Streams, reads: Sequence[Sequence[bytes]], rows: Rows) -> None:
+def _read(library: ctypes.CDLL, streams: kernels.Streams, pieces: Sequence[Sequence[bytes]], rows: Rows) -> None:
     into, row = kernels.Rows.of(rows), 0
-    for frames in reads:
+    for frames in pieces:
         data, begins, ends = _piece(frames)
-        places = np.array((begins, ends), np.int64)
-        at, count = places.ctypes.data, len(frames)
-        library.lake_read(streams.at, kernels.address(data), count, at, at + 8 * count, ctypes.byref(into), row)
+        count = len(frames)
+        if count:
+            places = map(kernels.address, (begins, ends))
+            library.lake_read(streams.at, kernels.address(data), count, *places, ctypes.byref(into), row)
         row += count
 
 
-def _frame(reads: Sequence[Sequence[bytes]], row: int) -> bytes:
-    for frames in reads:
+def _frame(pieces: Sequence[Sequence[bytes]], row: int) -> bytes:
+    for frames in pieces:
         if row < len(frames):
             return frames[row]
         row -= len(frames)
@@ -245,9 +247,9 @@ def _mixed(one: Words, other: Words) -> Words:
 class _Text:
     """Frames one after another, and where their quotation marks are."""
 
-    def __init__(self, reads: Sequence[Sequence[bytes]]) -> None:
+    def __init__(self, given: Sequence[Sequence[bytes]]) -> None:
         pieces, starts, ends, base = [], [], [], 0
-        for frames in reads:
+        for frames in given:
             # Between the frames of a cut are their lengths: one that looks like a quotation mark makes a frame unplain.
             piece, begin, end = _piece(frames)
             pieces.append(piece)

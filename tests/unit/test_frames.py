@@ -71,3 +71,16 @@ def test_thousands_at_once_are_cut_in_one_pass_and_made_when_asked_for() -> None
     assert isinstance(found, frames.Cut) and ends[-1] == len(data)
     assert (list(found), found[7], found[-1], found[3:5]) == (messages, messages[7], messages[-1], messages[3:5])
     assert frames.cut(data[:-1])[1][-1] == len(data) - len(text(messages[-1]))
+
+
+def test_parts_that_follow_one_another_are_one_again() -> None:
+    messages = [b'{"number":%d}' % (number + 100_000) for number in range(1000)]
+    whole, _ = frames.cut(b"".join(map(text, messages)))
+    other, _ = frames.cut(b"".join(map(text, messages)))
+    parts = [frames.part(whole, 3, 10), frames.part(whole, 10, 10), frames.part(frames.part(whole, 5, 500), 5, 95)]
+    apart = [frames.part(whole, 101, 200), [b"single"], frames.part(whole, 200, 201), frames.part(other, 201)]
+    found = frames.joined([*parts, *apart])
+    assert [list(one) for one in found] == [
+        messages[3:100], messages[101:200], [b"single"], messages[200:201], messages[201:]
+    ]  # fmt: skip
+    assert frames.joined([]) == []
