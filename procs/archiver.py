@@ -302,16 +302,24 @@ class Archiver:
         self._begun.note(date)
         folder = self._folder(key, date)
         clock = paths.clock_name(start, self._every_s)
-        names, k, suffix = set(self._disk.list(folder)), 0, ""
-        sealed = f"part_{clock[:2]}.jsonl.zst" in names
+        k, suffix = 0, ""
+        sealed = self._stands(f"{folder}/part_{clock[:2]}.jsonl.zst")
         path = f"{folder}/open_{clock}.jsonl"
-        while f"part_{clock}{suffix}.jsonl" in names or (sealed and not k) or any(path in old for old in self._named):
+        # Asked by name: late in a day a folder has thousands of others.
+        while (
+            (sealed and not k)
+            or self._stands(path.replace("/open_", "/part_"))
+            or any(path in old for old in self._named)
+        ):
             k, suffix = k + 1, f"_{k + 1}"
             path = f"{folder}/open_{clock}{suffix}.jsonl"
         self.counters["late_files"] += bool(k)
-        if f"open_{clock}{suffix}.jsonl" in names:  # begun by a life that never came to name it: its lines come again
+        if self._stands(path):  # begun by a life that never came to name it: its lines come again
             self._disk.truncate(path, 0)
         return self._open.setdefault((key, start), OpenFile(path, start + self._every, first))
+
+    def _stands(self, path: str) -> bool:
+        return self._disk.size(path) is not None
 
     def _write(self, entry: OpenFile, more: bytes | memoryview = b"") -> None:
         """Appends what waits, and `more`."""
