@@ -305,7 +305,7 @@ class Archiver:
         k, suffix = 0, ""
         sealed = self._stands(f"{folder}/part_{clock[:2]}.jsonl.zst")
         path = f"{folder}/open_{clock}.jsonl"
-        # Asked by name: late in a day a folder has thousands of others.
+        # Asked for by name: late in a day a folder has thousands of others.
         while (
             (sealed and not k)
             or self._stands(path.replace("/open_", "/part_"))

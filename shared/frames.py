@@ -25,6 +25,10 @@ FEW: Final = 16
 """… unless so few messages come of it, for what looks like headers is something else."""
 
 
+SHORT: Final = 64
+"""Bytes of a message at which one pass suffices; it takes more where they are shorter: room for them costs, too."""
+
+
 class Cut(Sequence[bytes]):
     """Messages that are still part of what was read; each is made when it is asked for. Who takes them all at once
     finds them in `data`, from `begins` up to `ends`.
@@ -36,7 +40,8 @@ class Cut(Sequence[bytes]):
         self.data = data
         self.begins = begins
         self.ends = ends
-        self._whole, self._first = self, 0  # what it is a part of, and from where on
+        self._whole: Cut | None = None
+        self._first = 0  # what it is a part of, and from where on
 
     def __len__(self) -> int:
         return len(self.begins)
@@ -44,14 +49,17 @@ class Cut(Sequence[bytes]):
     def part(self, first: int, behind: int | None = None) -> Cut:
         """Some of them, as they are."""
         found = Cut(self.data, self.begins[first:behind], self.ends[first:behind])
-        found._whole, found._first = self._whole, self._first + first
+        found._whole = self if self._whole is None else self._whole
+        found._first = self._first + first
         return found
 
     def joined(self, other: Sequence[bytes]) -> Cut | None:
         """Both together, where they are parts that follow one another."""
-        if not isinstance(other, Cut) or other._whole is not self._whole or other._first != self._first + len(self):
+        whole = self._whole
+        if whole is None or not isinstance(other, Cut) or other._whole is not whole:
             return None
-        return self._whole.part(self._first, other._first + len(other))
+        is_next = other._first == self._first + len(self)
+        return whole.part(self._first, other._first + len(other)) if is_next else None
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self[:])
@@ -118,7 +126,7 @@ def _cut_many(data: bytes | memoryview) -> Cut:
     import numpy as np  # only who has so much to do needs it
 
     if kernels.loops is not None:
-        most = len(data) // FEW
+        most = max(len(data) // SHORT, FEW)
         places = np.empty((2, most), np.int64)
         at = places.ctypes.data
         count = kernels.loops.lake_cut(kernels.address(data), len(data), most, at, at + 8 * most)

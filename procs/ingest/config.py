@@ -33,7 +33,7 @@ class Config(StageConfig, kw_only=True, frozen=True):
     gather_ms: int = 40
     """Events within this time of a record are gathered into the next one, up to eight of them within about twice as
     long; after a lull the first is written at once. 0 writes whatever one read of a socket held, and makes no pause
-    between reads that follow one another (else 2 ms)."""
+    between reads that follow one another (else 4 ms)."""
     stale_after_s: int = 30
     """The venue is asked whether there should have been data when a stream is silent for longer than it is wont to be,
     and at the latest after so many seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 
 import pytest
@@ -74,7 +75,7 @@ def test_thousands_at_once_are_cut_in_one_pass_and_made_when_asked_for() -> None
 
 
 def test_parts_that_follow_one_another_are_one_again() -> None:
-    messages = [b'{"number":%d}' % (number + 100_000) for number in range(1000)]
+    messages = [b'{"number":%d}' % number + b" " * 80 for number in range(1000)]
     whole, _ = frames.cut(b"".join(map(text, messages)))
     other, _ = frames.cut(b"".join(map(text, messages)))
     parts = [frames.part(whole, 3, 10), frames.part(whole, 10, 10), frames.part(frames.part(whole, 5, 500), 5, 95)]
@@ -84,3 +85,17 @@ def test_parts_that_follow_one_another_are_one_again() -> None:
         messages[3:100], messages[101:200], [b"single"], messages[200:201], messages[201:]
     ]  # fmt: skip
     assert frames.joined([]) == []
+
+
+def test_what_was_cut_is_let_go_at_once() -> None:
+    """It holds megabytes, and a search for cycles is rare here."""
+    memory = bytearray(b"".join(text(b'{"number":%d}' % number) for number in range(1000)))
+    gc.disable()
+    try:
+        whole, ends = frames.cut(memoryview(memory))
+        both = frames.joined([frames.part(whole, 3, 10), frames.part(whole, 10, 20)])
+        assert len(both) == 1 and len(ends) > 20
+        del whole, ends, both
+        memory.clear()  # refused as long as somebody holds it
+    finally:
+        gc.enable()
