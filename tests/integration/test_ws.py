@@ -20,7 +20,7 @@ from tests.fixtures.certificates import contexts, make, server_context
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-WAYS = ["ws", "wss", "wss by asyncio", "ws taken late", "wss taken late"]
+WAYS = ["ws", "wss", "wss by asyncio", "wss taken late"]
 """Over TLS there are two layers below the client; and what comes is taken at once, or a while later."""
 OVER_TLS = [way for way in WAYS if way.startswith("wss")]
 LATE_S = 0.03

@@ -33,7 +33,7 @@ def stamped(it: Inbox) -> list[tuple[bytes, int]]:
     return found
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(
     st.lists(st.binary(max_size=300), min_size=1, max_size=60),
     st.lists(st.tuples(st.integers(1, 900), st.booleans()), min_size=1, max_size=40),

@@ -67,7 +67,7 @@ def brought(wire: bytes, sizes: Sequence[int], every: int = 1) -> Cutting:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(texts, texts, reads, st.sampled_from((1, 64, 1000)), st.sampled_from((1, 2, 7, 1000)))
 def test_messages_are_the_same_wherever_reads_end(
     before: list[bytes], behind: list[bytes], sizes: list[int], many: int, every: int
