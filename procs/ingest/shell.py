@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from loguru import logger
@@ -177,7 +178,10 @@ class Shell:
         waiting, self._waiting = self._waiting, {}
         if waiting:
             self._gathering.taken(asyncio.get_running_loop().time())
-            self.core.reads([Read(link, *brought) for link, socket in waiting.items() for brought in socket.take()])
+            reads = [Read(link, *brought) for link, socket in waiting.items() for brought in socket.take()]
+            if self.core.links.is_doubled:  # as they came: what one brings sooner would come before what the other does
+                reads.sort(key=attrgetter("mono"))
+            self.core.reads(reads)
             self.core.flush(time.monotonic_ns())
             self._send_when_due()
 

@@ -90,6 +90,11 @@ class Running:
         found: dict[str, int] = asking.rows(self.lake)[stage]["counters"]
         return found
 
+    def troubles(self) -> dict[str, list[int]]:
+        """What each stage met on its lanes. A lane that came about a moment late has left a hole by now."""
+        names = ("damaged", "holes", "lost")
+        return {stage: [self.counters(stage)[name] for name in names] for stage in ("bars_1s", "archive", "parquet")}
+
 
 def until(what: str, found: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds

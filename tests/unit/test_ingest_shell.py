@@ -47,6 +47,7 @@ class Core:
         self.taken: list[int] = []
         self.recorder = SimpleNamespace(parcel=Parcel([self]))
         self.listing = SimpleNamespace(weight_per_min=1)
+        self.links = SimpleNamespace(is_doubled=False)
 
     def send(self, data: bytes) -> bool:
         self.sent.append(data)
@@ -123,6 +124,22 @@ def test_what_is_gathered_is_taken_when_it_is_time_in_one_record() -> None:
         assert core.taken == [1]
         await until_sent(core, b"a" + b"b" * 10 + b"c")
         assert core.taken == [1, 11]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("is_doubled", [False, True])
+def test_what_two_connections_bring_of_the_same_streams_is_taken_as_it_came(is_doubled: bool) -> None:
+    async def story() -> None:
+        core = Core()
+        core.links.is_doubled = is_doubled
+        it = shell(core, 50)
+        old, new = Socket(it, 1), Socket(it, 2)
+        old([b"."])
+        for one, other in ((b"a", b"b"), (b"c", b"d")):
+            old([one])
+            new([other])
+        await until_sent(core, b".abcd" if is_doubled else b".acbd")
 
     asyncio.run(story())
 
