@@ -33,9 +33,8 @@ class Inbox:
     def __init__(self) -> None:
         self._memory = bytearray(READ)
         self._begin = self._end = 0
-        self._reads: list[
-            tuple[int, int, int]
-        ] = []  # where each ends, and its clocks; those of which something is left
+        self._reads: list[tuple[int, int, int]] = []
+        """Where each ends, and its clocks; those of which something is left."""
 
     def room(self) -> memoryview:
         """Where the next read goes."""
