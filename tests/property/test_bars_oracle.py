@@ -266,7 +266,7 @@ def same(mine: dict[tuple[str, int], Bar], theirs: dict[tuple[str, int], Bar]) -
 
 
 SLOW = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 

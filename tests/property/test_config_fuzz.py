@@ -44,7 +44,7 @@ def test_any_bytes(data: bytes) -> None:
 
 
 @given(TREES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_tree(tree: dict[str, Any]) -> None:
     found = load(yaml.safe_dump(tree).encode())
     if isinstance(found, topology.Pipeline):
@@ -59,7 +59,7 @@ RUNS = st.sampled_from(["ingest", "archiver", "aggregator"])
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_faults_end_and_good_wiring_can_be_walked(data: st.DataObject) -> None:
     names = [f"n{number}" for number in range(data.draw(st.integers(1, 6)))]
     nodes = {}

@@ -132,7 +132,7 @@ def test_what_is_found_plain_is_what_the_single_parser_finds(given: list[bytes])
             assert parsed(venue, frame) == event_of(rows, at, reader.symbols[rows.symbol[at]]), frame
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**16 - 1), sendable, sendable, st.sampled_from(SYMBOLS))
 def test_what_the_venue_sends_is_plain(number: int, one: str, other: str, symbol: str) -> None:
     """With any number of decimals up to eight, and none; each as many as it likes."""

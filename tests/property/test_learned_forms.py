@@ -122,7 +122,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels.Streams, "PATIENCE", 0)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(SEEDS)
 def test_what_is_written_otherwise_is_plain_again(seed: int) -> None:
     venue = Venue(SYMBOLS, ["trade", "quote"])
@@ -132,7 +132,7 @@ def test_what_is_written_otherwise_is_plain_again(seed: int) -> None:
         assert kernels.loops is None or all(is_plain), frames
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 @given(SEEDS)
 def test_whatever_was_learned_a_plain_frame_is_what_the_single_parser_finds(seed: int) -> None:
     """Also where the keys that we know come twice, or stand in other places, and where bytes of a frame are damaged."""

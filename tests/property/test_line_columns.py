@@ -115,7 +115,7 @@ intervals = st.sampled_from([paths.SECOND, MINUTE, paths.HOUR])
 mosts = st.sampled_from([1, 2, 7, 8192])
 
 
-@settings(SLOW, max_examples=150)
+@settings(SLOW, max_examples=100)
 @given(columns() | columns(times=shorter_times), intervals, mosts)
 def test_lines_made_of_columns_are_those_of_the_single_events(columns: Columns, every: int, most: int) -> None:
     assert found(columns, every, most) == expected(columns, every)

@@ -176,7 +176,7 @@ def library() -> None:
         pytest.skip("there is no C compiler here")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories())
 def test_bars_and_all_that_is_known_are_those_of_single_events(steps: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:

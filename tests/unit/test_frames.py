@@ -46,7 +46,7 @@ def cut(data: bytes) -> tuple[list[bytes], int]:
         at += int(ends[-1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(payloads, max_size=30), st.one_of(st.just(b""), strangers), st.integers(0, 40), st.booleans())
 def test_what_is_plain_is_cut_up_to_what_is_not(
     messages: list[bytes], stranger: bytes, less: int, are_many: bool
