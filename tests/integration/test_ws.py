@@ -188,6 +188,28 @@ def test_messages_arrive_whole_in_order_and_before_the_end(way: str) -> None:
     against(way, bad(data), work)
 
 
+def test_a_goodbye_that_nobody_took_yet_is_known_when_the_server_hangs_up(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.integration.test_ws.LATE_S", 30)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+        writer.write(frame(b"one") + frame(b"two" * 50) + goodbye(1000, "ended"))
+        await writer.drain()
+        writer.close()
+        await asyncio.sleep(0.2)
+
+    async def work(port: int) -> None:
+        client = Client(way)
+        client._is_late = True
+        await client.open(port)
+        assert await client.end() == (1000, "ended")
+        assert client.messages == [b"one", b"two" * 50]
+
+    against(way, serve, work)
+
+
 def test_what_is_sent_arrives_pings_are_answered_and_no_compression_is_offered(way: str) -> None:
     got: list[tuple[int, bytes]] = []
 
