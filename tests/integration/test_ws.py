@@ -188,13 +188,18 @@ def test_messages_arrive_whole_in_order_and_before_the_end(way: str) -> None:
     against(way, bad(data), work)
 
 
+@pytest.mark.parametrize("after_s", [0, 0.1])
 def test_a_goodbye_that_nobody_took_yet_is_known_when_the_server_hangs_up(
-    way: str, monkeypatch: pytest.MonkeyPatch
+    way: str, after_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With the handshake, when nobody listens yet, and later."""
     monkeypatch.setattr("tests.integration.test_ws.LATE_S", 30)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await accept(reader, writer)
+        if after_s:
+            await writer.drain()
+            await asyncio.sleep(after_s)
         writer.write(frame(b"one") + frame(b"two" * 50) + goodbye(1000, "ended"))
         await writer.drain()
         writer.close()

@@ -75,6 +75,15 @@ def test_reads_that_follow_one_another_at_once_count_as_one() -> None:
     assert [(len(brought.messages), brought.mono) for brought in it.cut()] == [(10, 5 * MS), (1, 5 * MS + TOGETHER_NS)]
 
 
+def test_what_follows_a_control_frame_has_the_clocks_of_its_own_read() -> None:
+    it, ping = Inbox(), Frame(Opcode.PING, b"p").serialize(mask=False)
+    read(it, text(b"a") + ping + text(b"b"), 1 * MS)
+    read(it, text(b"c"), 2 * MS)
+    assert stamped(it) == [(b"a", 1 * MS)]
+    it.skip(len(ping))
+    assert stamped(it) == [(b"b", 1 * MS), (b"c", 2 * MS)]
+
+
 def test_what_is_taken_keeps_its_bytes_until_there_is_to_be_room_and_the_memory_does_not_grow_with_time() -> None:
     it, whole = Inbox(), text(b"a" * 1000)
     for number in range(2000):
