@@ -23,8 +23,6 @@ MANY: Final = 4 << 10
 """Bytes at once from which on it is worth it to look at all headers together …"""
 FEW: Final = 16
 """… unless so few messages come of it, for what looks like headers is something else."""
-
-
 SHORT: Final = 64
 """Bytes of a message at which one pass suffices; it takes more where they are shorter: room for them costs, too."""
 
