@@ -25,7 +25,7 @@ class Inlet:
         self._reader = reader
         self._inbox = inbox
         self._synced = position
-        self._waiting: bytes | None = None  # a lane message behind a hole
+        self._waiting: bytes | memoryview | None = None  # a lane message behind a hole
         self._behind = True  # at start the journal comes first
         self._quiet_since = -IDLE_LOOK_NS
         self.position = position
@@ -36,6 +36,11 @@ class Inlet:
         """The journal reaches back to the record behind the position."""
         begins = self._reader.begins
         return begins is None or begins <= self.position + 1
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the journal is to be looked into at once."""
+        return self._behind
 
     @property
     def look(self) -> int:
@@ -59,24 +64,25 @@ class Inlet:
         return taken
 
     def _from_lane(self) -> list[Batch]:
-        taken: list[Batch] = []
-        while self._inbox is not None and len(taken) < 64 and (data := self._inbox.recv()) is not None:
-            try:
-                if len(data) < HEADER.size:
-                    raise Damaged("shorter than a header")
-                _, _, first, _ = HEADER.unpack_from(data)
-                if first > self.position + 1:
-                    self.counters["holes"] += 1
-                    self._waiting, self._behind = data, True
-                    break
-                batches = unpack_all(data, self.position)
-            except Damaged as why:
-                self._damage(str(why))
-                continue
-            for batch in batches:
-                self._accept(batch)
-            taken += batches
-        return taken
+        """One message: to look for another costs as much, and who waits for the bus hears of it at once."""
+        data = self._inbox.recv() if self._inbox is not None else None
+        if data is None:
+            return []
+        try:
+            if len(data) < HEADER.size:
+                raise Damaged("shorter than a header")
+            _, _, first, _ = HEADER.unpack_from(data)
+            if first > self.position + 1:
+                self.counters["holes"] += 1
+                self._waiting, self._behind = data, True
+                return []
+            batches = unpack_all(data, self.position)
+        except Damaged as why:
+            self._damage(str(why))
+            return []
+        for batch in batches:
+            self._accept(batch)
+        return batches
 
     def _after_hole(self) -> list[Batch]:
         """The journal has no more, so what waits is next: whatever lies between is lost from the journal itself."""

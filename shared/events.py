@@ -299,7 +299,7 @@ def encode(record: Batch | State) -> bytes:
     return _encoder.encode(record)
 
 
-def decode(payload: bytes) -> Batch | State:
+def decode(payload: bytes | memoryview) -> Batch | State:
     """Raises ValueError (msgspec.DecodeError is one) or RecursionError on anything that is not a batch or a state."""
     record: Batch | State = _decoder.decode(payload)
     return record

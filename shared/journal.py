@@ -57,7 +57,7 @@ def unpack(data: bytes) -> Batch:
     return batches[0]
 
 
-def unpack_all(data: bytes, position: int = 0) -> list[Batch]:
+def unpack_all(data: bytes | memoryview, position: int = 0) -> list[Batch]:
     """What lies behind `position` in a lane message: a record, or several that follow one another. Raises Damaged."""
     found, following, end = list[Batch](), 0, 0
     for first, count, payload, end in _scan(data):  # noqa: B007 - where the last one ends
@@ -71,7 +71,7 @@ def unpack_all(data: bytes, position: int = 0) -> list[Batch]:
     return found
 
 
-def _scan(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+def _scan(data: bytes | memoryview) -> Iterator[tuple[int, int, bytes | memoryview, int]]:
     """Whole, sound records at the start of `data`: (first, count, payload, offset behind it)."""
     offset, end = 0, len(data)
     while offset + HEADER.size <= end:
@@ -105,7 +105,7 @@ def _next_sound(data: bytes, start: int) -> int | None:
     return None
 
 
-def _batch(first: int, count: int, payload: bytes) -> Batch:
+def _batch(first: int, count: int, payload: bytes | memoryview) -> Batch:
     try:
         record = decode(payload)
     except (ValueError, RecursionError) as error:

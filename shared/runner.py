@@ -155,6 +155,11 @@ class Loop:
             self.commit()
         return bool(batches)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a turn has something to do though nothing comes: in the journal, or outputs that wait for it."""
+        return self.inlet.is_behind or (self.outlet is not None and self.outlet.pending > 0)
+
     def _go_on_from(self, outlet: Outlet) -> None:
         """What made the outputs behind the checkpoint is gone: they cannot be given again."""
         if isinstance(self.stage, Resuming):
@@ -253,9 +258,9 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
             is_short = room is not None and _look(room, setting, loops)
             _describe(beat, loops, room)
             setting.heart.send()
-        if not any(busy):
-            until = min(loop.inlet.look for loop in loops)
-            _wait(None if is_short else setting.bus, until - setting.clock.mono())
+        is_more = not is_short and any(loop.has_more for loop in loops)
+        until = min(loop.inlet.look for loop in loops)
+        _wait(None if is_short else setting.bus, 0 if is_more else max(MS, until - setting.clock.mono()))
     beat.phase = "draining"
     setting.heart.send()
     for loop in loops:
@@ -287,8 +292,8 @@ def _wait(bus: Bus | None, ns: int) -> None:
     neither a beat nor a commit nor who asks it to leave needs a wake-up of its own.
     """
     if bus is not None:
-        bus.wait(max(1, -(-ns // MS)))
-    else:
+        bus.wait(-(-ns // MS))
+    elif ns:
         threading.Event().wait(0.05)
 
 

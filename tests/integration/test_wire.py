@@ -61,7 +61,7 @@ def test_what_is_pushed_is_pulled_in_order(buses: Callable[[], Bus]) -> None:
     lane = buses().push("binance-archive")
     for number in range(HIGH_WATER):
         assert lane.send(b"%d" % number)
-    got: list[bytes] = []
+    got: list[bytes | memoryview] = []
     deadline = time.monotonic() + 5
     while len(got) < HIGH_WATER and time.monotonic() < deadline:
         taker.wait(100)
@@ -69,6 +69,20 @@ def test_what_is_pushed_is_pulled_in_order(buses: Callable[[], Bus]) -> None:
             got.append(data)
     assert got == [b"%d" % n for n in range(HIGH_WATER)]
     assert inbox.recv() is None
+
+
+def test_what_the_bus_saw_is_taken_without_another_look_and_what_it_did_not_see_is_looked_for(
+    buses: Callable[[], Bus],
+) -> None:
+    inbox, other = (taker := buses()).pull("binance-archive"), taker.pull("binance-bars_1s")
+    lane = buses().push("binance-archive")
+    assert not taker.wait(0) and (inbox.is_ready, other.is_ready) == (False, False)
+    assert inbox.recv() is None and inbox.is_ready is None
+    assert lane.send(b"one") and lane.send(b"two")
+    until(lambda: taker.wait(0))
+    assert (inbox.is_ready, other.is_ready) == (True, False)
+    assert inbox.recv() == b"one" and other.recv() is None
+    until(lambda: inbox.recv() == b"two")  # nobody waited since
 
 
 def test_a_full_lane_says_so_at_once(buses: Callable[[], Bus]) -> None:
@@ -123,7 +137,7 @@ def test_a_stranger_delivers_nothing_and_own_traffic_goes_on(buses: Callable[[],
     with _connect(endpoint) as stranger:
         stranger.sendall(junk)
         lane = giver.push("binance-archive")
-        got: list[bytes] = []
+        got: list[bytes | memoryview] = []
         for number in range(50):
             until(lambda n=number: lane.send(b"own %d" % n))  # type: ignore[misc]
             taker.wait(50)
@@ -132,7 +146,8 @@ def test_a_stranger_delivers_nothing_and_own_traffic_goes_on(buses: Callable[[],
         deadline = time.monotonic() + 5
         while len(got) < 50 and time.monotonic() < deadline:
             taker.wait(50)
-            got.extend(iter(inbox.recv, None))
+            while (data := inbox.recv()) is not None:
+                got.append(data)
     assert got == [b"own %d" % n for n in range(50)]
 
 

@@ -309,6 +309,16 @@ def test_a_record_that_comes_over_no_bus_is_taken_after_one_sleep(tmp_path: Path
     assert scene.clock.now - begun <= 4 * IDLE_LOOK_NS
 
 
+def test_a_stage_that_has_more_to_do_does_not_sleep_and_hears_what_comes_meanwhile(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.give(1)
+    setting = Asleep(scene, 5)
+    runner.run(setting, [scene.loop])  # type: ignore[arg-type]
+    assert scene.stage.position
+    assert setting.bed.slept[0] == 0, "the journal held something, and may hold more"
+    assert setting.bed.slept[-1] == IDLE_LOOK_NS // 1_000_000
+
+
 def test_of_several_journals_the_one_that_is_due_first_ends_the_sleep(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     other = Inlet(Reader(scene.disk, "journal/usdm/usdm"), None, 0)
