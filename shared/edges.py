@@ -68,31 +68,24 @@ class Inlet:
         data = self._inbox.recv() if self._inbox is not None else None
         if data is None:
             return []
-        try:
-            if len(data) < HEADER.size:
-                raise Damaged("shorter than a header")
-            _, _, first, _ = HEADER.unpack_from(data)
-            if first > self.position + 1:
-                self.counters["holes"] += 1
-                self._waiting, self._behind = data, True
-                return []
-            batches = unpack_all(data, self.position)
-        except Damaged as why:
-            self._damage(str(why))
+        if len(data) >= HEADER.size and HEADER.unpack_from(data)[2] > self.position + 1:
+            self.counters["holes"] += 1
+            self._waiting, self._behind = data, True
             return []
-        for batch in batches:
-            self._accept(batch)
-        return batches
+        return self._unpacked(data)
 
     def _after_hole(self) -> list[Batch]:
         """The journal has no more, so what waits is next: whatever lies between is lost from the journal itself."""
         data, self._waiting = self._waiting, None
-        if data is None:
-            return []
+        return self._unpacked(data) if data is not None else []
+
+    def _unpacked(self, data: bytes | memoryview) -> list[Batch]:
+        """Of a message what lies behind the position, which moves on; nothing where it is none."""
         try:
             batches = unpack_all(data, self.position)
         except Damaged as why:
-            self._damage(str(why))
+            self.counters["damaged"] += 1
+            logger.warning(f"a message on the lane is no record ({why}); the journal has it")
             return []
         for batch in batches:
             self._accept(batch)
@@ -107,10 +100,6 @@ class Inlet:
                 "trades among them are fetched again, and their bars made again from the archive"
             )
         self.position = batch.last
-
-    def _damage(self, why: str) -> None:
-        self.counters["damaged"] += 1
-        logger.warning(f"a message on the lane is no record ({why}); the journal has it")
 
     def rush(self) -> None:
         """The next `take` looks into the journal, silence or not."""

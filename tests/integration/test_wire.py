@@ -75,12 +75,16 @@ def test_what_the_bus_saw_is_taken_without_another_look_and_what_it_did_not_see_
     buses: Callable[[], Bus],
 ) -> None:
     inbox, other = (taker := buses()).pull("binance-archive"), taker.pull("binance-bars_1s")
+
+    def seen() -> list[bool | None]:
+        return [inbox.is_ready, other.is_ready]
+
     lane = buses().push("binance-archive")
-    assert not taker.wait(0) and (inbox.is_ready, other.is_ready) == (False, False)
-    assert inbox.recv() is None and inbox.is_ready is None
+    assert not taker.wait(0) and seen() == [False, False]
+    assert inbox.recv() is None and seen() == [None, False]
     assert lane.send(b"one") and lane.send(b"two")
     until(lambda: taker.wait(0))
-    assert (inbox.is_ready, other.is_ready) == (True, False)
+    assert seen() == [True, False]
     assert inbox.recv() == b"one" and other.recv() is None
     until(lambda: inbox.recv() == b"two")  # nobody waited since
 
