@@ -19,7 +19,7 @@ import msgspec
 from loguru import logger
 
 from shared import paths
-from shared.barfiles import bar_table, starts, with_newer
+from shared.barfiles import bar_table, bar_tables, starts, with_newer
 from shared.checkpoint import Checkpoint
 from shared.config import StageConfig
 from shared.events import Bar, Batch, Feed
@@ -210,7 +210,9 @@ class ParquetSink:
         folders: set[str] = set()
         self._place_late(folders)
         self._leave_compacted()
-        ready = [self._write_part(place, rows) for place, rows in sorted(self._rows.items()) if rows]
+        parts = {place: [rows[start] for start in sorted(rows)] for place, rows in sorted(self._rows.items()) if rows}
+        tables = bar_tables([*parts.values()], self._venue)
+        ready = [self._write_part(*part, table) for part, table in zip(parts.items(), tables, strict=True)]
         self._disk.sync_files([tmp for tmp, _ in ready])
         self._clear_leftover()
         for tmp, path in ready:
@@ -239,16 +241,14 @@ class ParquetSink:
         self._disk.sync_dirs(sorted({path.rpartition("/")[0] for path in self._leftover}))
         self._leftover.clear()
 
-    def _write_part(self, place: Place, rows: dict[int, Bar]) -> tuple[str, str]:
+    def _write_part(self, place: Place, bars: list[Bar], table: Any) -> tuple[str, str]:
         symbol, hour = place
         first = self._durable + 1
-        ordered = [rows[start] for start in sorted(rows)]
-        name = f"part_{paths.clock_name(ordered[0].window_start)}_{first:016d}_{self._position:016d}.parquet"
+        name = f"part_{paths.clock_name(bars[0].window_start)}_{first:016d}_{self._position:016d}.parquet"
         path = f"{paths.bars_dir(self._venue, symbol, paths.date_of(hour))}/{name}"
         metadata = {"lake.schema": str(SCHEMA_VERSION), "lake.first": str(first), "lake.last": str(self._position)}
-        table = bar_table(ordered, self._venue)
         self._disk.write_table(path + TMP, table, self._compression, metadata, durably=False, **LAYOUT)
-        self.counters["rows"] += len(ordered)
+        self.counters["rows"] += len(bars)
         return path + TMP, path
 
     def _seal(self, path: str, written: str, revised: int = 0) -> None:

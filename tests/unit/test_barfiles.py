@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from shared.barfiles import BAR_SCHEMA, bar_table
+from shared.barfiles import BAR_SCHEMA, TOGETHER, bar_table, bar_tables
 from shared.events import Bar
 from tests.fixtures.small_lake import NOON, SECOND, Market, bars_of
 
@@ -35,6 +35,15 @@ def test_a_table_is_what_arrow_would_have_made_with_and_without_values() -> None
     assert made.equals(as_arrow_would(bars, "binance"))
     assert bar_table(bars[:1], "x").equals(as_arrow_would(bars[:1], "x"))
     assert bar_table([], "x").equals(BAR_SCHEMA.empty_table())
+
+
+def test_tables_of_many_parts_are_those_of_each_by_itself() -> None:
+    bars = bars_of(Market().events(NOON, 40, trades=1, quotes=0, every=3), NOON + 40 * SECOND)
+    bare = [Bar("", NOON, first_trade_id=at) for at in range(3)]
+    parts = [bars[at % 7 : 8 + at % 5] if at % 3 else bare[: 1 + at % 2] for at in range(2 * TOGETHER + 1)]
+    made = [*bar_tables(parts, "binance")]
+    assert made == [bar_table(part, "binance") for part in parts] and len(made) == len(parts)
+    assert [*bar_tables([], "binance")] == []
 
 
 def test_a_number_that_does_not_fit_is_refused_and_not_cut() -> None:
