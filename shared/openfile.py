@@ -8,8 +8,9 @@ from shared.kernels import crc32
 
 BUFFER_BYTES = 1 << 18
 """So much waits at most …"""
-DIRECT_BYTES = 1 << 15
-"""… and what is longer than this does not wait at all: it is still in the caches."""
+DIRECT_BYTES = 1 << 17
+"""… and what is longer than this does not wait at all: to write it is little beside it, and it is still in the
+caches."""
 FORGET_BYTES = 1 << 19
 """Of a minute at which this is little, nothing is forgotten: the hour will be read once more, to be folded."""
 
