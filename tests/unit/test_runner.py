@@ -309,14 +309,43 @@ def test_a_record_that_comes_over_no_bus_is_taken_after_one_sleep(tmp_path: Path
     assert scene.clock.now - begun <= 4 * IDLE_LOOK_NS
 
 
-def test_a_stage_that_has_more_to_do_does_not_sleep_and_hears_what_comes_meanwhile(tmp_path: Path) -> None:
+def test_where_the_journal_held_something_it_is_looked_into_again_before_the_next_sleep(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.give(1)
-    setting = Asleep(scene, 5)
-    runner.run(setting, [scene.loop])  # type: ignore[arg-type]
-    assert scene.stage.position
-    assert setting.bed.slept[0] == 0, "the journal held something, and may hold more"
-    assert setting.bed.slept[-1] == IDLE_LOOK_NS // 1_000_000
+    inlet = Inlet(Reader(scene.disk, SOURCE), None, 0)
+    setting = Asleep(scene, 3)
+    runner.run(setting, [Loop("binance", scene.stage, lambda _: inlet, None, scene.clock)])  # type: ignore[arg-type]
+    assert scene.stage.position == scene.source.last
+    assert setting.bed.slept == [0, IDLE_LOOK_NS // 1_000_000, IDLE_LOOK_NS // 1_000_000]
+
+
+class Given:
+    """A lane with messages in it."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+
+    def recv(self) -> bytes | None:
+        return self.messages.pop(0) if self.messages else None
+
+
+def test_what_came_over_the_lane_is_handed_on_before_the_next_sleep(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    lane = Given()
+    inlet = Inlet(Reader(scene.disk, SOURCE), lane, 0)
+    loop = Loop("binance", scene.stage, lambda _: inlet, scene.loop.outlet, scene.clock)
+    loop.turn()  # at start the journal comes first
+    lane.messages += [scene.source.append(Batch(at, at, [])) for at in (1, 2)]
+    setting, slept = Asleep(scene, 4), list[tuple[int, int]]()
+    wait = setting.bed.wait
+
+    def noting(timeout_ms: int) -> bool:
+        slept.append((timeout_ms, len(scene.own())))
+        return wait(timeout_ms)
+
+    setting.bed.wait = noting  # type: ignore[method-assign]
+    runner.run(setting, [loop])  # type: ignore[arg-type]
+    assert slept[:4] == [(0, 0), (0, 0), (IDLE_LOOK_NS // 1_000_000, 2), (IDLE_LOOK_NS // 1_000_000, 2)]
 
 
 def test_of_several_journals_the_one_that_is_due_first_ends_the_sleep(tmp_path: Path) -> None:
