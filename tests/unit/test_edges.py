@@ -71,6 +71,20 @@ def test_a_message_of_several_records_is_taken_whole_and_in_part(tmp_path: Path)
     assert inlet.counters == {"holes": 0, "lost": 0, "damaged": 0}
 
 
+def test_a_time_that_was_lost_on_the_lane_is_read_from_the_journal(tmp_path: Path) -> None:
+    """The smallest hole there is: one number."""
+    disk, lane = Files(tmp_path), FakeLane()
+    outlet = producer(disk, [])
+    inlet = Inlet(Reader(disk, FOLDER), lane, 0)
+    assert taken(inlet) == []
+    for first in (1, 2):
+        outlet.give(Batch(first, first, []))
+        outlet.flush()
+    lane.messages.append(pack(Batch(2, 2, []), 2, 1))
+    assert inlet.take(next(_moments) * IDLE_LOOK_NS) == [Batch(1, 1, []), Batch(2, 2, [])]
+    assert inlet.counters == {"holes": 1, "lost": 0, "damaged": 0}
+
+
 def test_a_message_of_several_records_that_is_damaged_costs_nothing(tmp_path: Path) -> None:
     disk, lane = Files(tmp_path), FakeLane()
     outlet = producer(disk, [])

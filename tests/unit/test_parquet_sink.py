@@ -8,7 +8,7 @@ import pytest
 
 from procs.parquet_sink import Config, ParquetSink
 from shared import checkpoint, paths
-from shared.barfiles import BAR_SCHEMA
+from shared.barfiles import BAR_SCHEMA, starts
 from shared.events import Bar, Batch, Feed
 from shared.files import Files
 from shared.runner import Context
@@ -62,6 +62,17 @@ def test_the_first_flush_comes_after_five_seconds_of_record_time(tmp_path: Path)
     to.give(7, bar(5))
     assert rows(disk) == [(0, 0, 1.5), (1, 0, 1.5), (5, 0, 1.5)]
     assert disk.list(FOLDER) == ["part_1342_0000000000000001_0000000000000006.parquet"]
+
+
+def test_rows_stand_in_the_order_of_time_in_whichever_they_came(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    to = Feeder(sink(disk))
+    to.give(2, bar(1), bar(0, symbol="ADAUSDT"))
+    to.give(7, bar(3), bar(0), bar(2), bar(-1, symbol="ADAUSDT"))
+    for folder, seconds in ((FOLDER, [0, 1, 2, 3]), (FOLDER.replace("SOLUSDT", "ADAUSDT"), [-1, 0])):
+        (name,) = disk.list(folder)
+        assert starts(disk.read_table(f"{folder}/{name}")) == [T0 + second * S for second in seconds]
+        assert name.startswith(f"part_{paths.clock_name(T0 + seconds[0] * S)}_")
 
 
 def test_later_flushes_come_at_the_minutes(tmp_path: Path) -> None:

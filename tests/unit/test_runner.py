@@ -319,6 +319,24 @@ def test_where_the_journal_held_something_it_is_looked_into_again_before_the_nex
     assert setting.bed.slept == [0, IDLE_LOOK_NS // 1_000_000, IDLE_LOOK_NS // 1_000_000]
 
 
+def test_without_room_a_stage_sleeps_though_the_journal_holds_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path)
+    scene.give(1)
+    setting, waits = Asleep(scene, 1), list[int]()
+    monkeypatch.setattr(setting, "free", lambda: (1, 1000))
+
+    def waiting(bus: object, ns: int) -> None:
+        waits.append(ns)
+        if len(waits) == 3:
+            setting.lifeline.ask()
+
+    monkeypatch.setattr(runner, "_wait", waiting)
+    runner.run(setting, [scene.loop])  # type: ignore[arg-type]
+    assert scene.loop.has_more and len(waits) == 3 and min(waits) > 0
+
+
 class Given:
     """A lane with messages in it."""
 
