@@ -13,6 +13,10 @@ from shared.events import Batch
 from shared.journal import HEADER, Damaged, Reader, Writer, unpack_all
 from shared.wire import Inbox, Lane, Publisher
 
+MOST = 64
+"""Records taken in one go …"""
+MUCH = 1 << 20
+"""… and bytes of messages: their memory can serve again sooner than if all were taken that wait."""
 IDLE_LOOK_NS = 100_000_000
 """After this much silence the journal is looked into: a lost last message has no successor to reveal it. As long as a
 source at rest is silent between two records of time, so that who follows one seldom looks."""
@@ -64,15 +68,19 @@ class Inlet:
         return taken
 
     def _from_lane(self) -> list[Batch]:
-        """One message: to look for another costs as much, and who waits for the bus hears of it at once."""
-        data = self._inbox.recv() if self._inbox is not None else None
-        if data is None:
-            return []
-        if len(data) >= HEADER.size and HEADER.unpack_from(data)[2] > self.position + 1:
-            self.counters["holes"] += 1
-            self._waiting, self._behind = data, True
-            return []
-        return self._unpacked(data)
+        """What waits there, as far as the journal need not come first."""
+        taken, size = list[Batch](), 0
+        while not self._behind and len(taken) < MOST and size < MUCH:
+            data = self._inbox.recv() if self._inbox is not None else None
+            if data is None:
+                break
+            size += len(data)
+            if len(data) >= HEADER.size and HEADER.unpack_from(data)[2] > self.position + 1:
+                self.counters["holes"] += 1
+                self._waiting, self._behind = data, True
+            else:
+                taken += self._unpacked(data)
+        return taken
 
     def _after_hole(self) -> list[Batch]:
         """The journal has no more, so what waits is next: whatever lies between is lost from the journal itself."""
