@@ -27,8 +27,6 @@ _FLOATS = [at for at, field in enumerate(BAR_SCHEMA) if field.type == pa.float64
 _START = BAR_SCHEMA.get_field_index("window_start")
 _NUMPY: dict[pa.DataType, Any] = {pa.int32(): np.int32, pa.int16(): np.int16}
 """All other whole numbers are of 64 bits."""
-
-
 TOGETHER = 64
 """Parts whose rows are laid out together."""
 

@@ -289,7 +289,7 @@ def _note(room: Room | None, loops: Sequence[Loop]) -> str:
 
 def _wait(bus: Bus | None, ns: int) -> None:
     """Until something comes over the bus, or an inlet is to look into its journal. That is at most a tenth of a second:
-    neither a beat nor a commit nor who asks it to leave needs a wake-up of its own.
+    neither a beat nor a commit nor who asks it to leave needs a wake-up of its own. With 0 it only hears what is there.
     """
     if bus is not None:
         bus.wait(-(-ns // MS))

@@ -342,7 +342,9 @@ class Bus:
         self._poller.register(fd, zmq.POLLIN)
 
     def wait(self, timeout_ms: int) -> bool:
-        """Sleeps until a message is there for one of the inboxes and routers, or the time is over."""
+        """Sleeps until a message is there for one of the inboxes and routers, or the time is over; inboxes know then
+        whether it is theirs.
+        """
         ready = [socket for socket, _ in self._poller.poll(timeout_ms)]
         for inbox in self._inboxes:
             inbox.is_ready = inbox.socket in ready

@@ -1,5 +1,5 @@
-"""A connection of the websockets library that sees only what is not plain: the rest waits in
-`shared.inbox` until somebody takes it.
+"""A connection of the websockets library that sees only what is not plain: the rest waits in `shared.inbox` until
+somebody takes it.
 
 The handshake, control frames, and from the first fragment or binary message on everything, are the library's.
 """
