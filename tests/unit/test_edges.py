@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.edges import IDLE_LOOK_NS, Inlet, Outlet
-from shared.events import Batch, Trade
+from shared.edges import IDLE_LOOK_NS, MOST, MUCH, Inlet, Outlet
+from shared.events import Batch, Rejected, Trade
 from shared.files import Files
 from shared.journal import HEADER, Reader, Writer, pack, segment_path, unpack
 
@@ -68,6 +68,19 @@ def test_a_message_of_several_records_is_taken_whole_and_in_part(tmp_path: Path)
     assert taken(inlet) == []
     lane.messages += [parcel(1, 3), parcel(3, 5, 7), parcel(5, 7), parcel(9)]
     assert taken(inlet) == [5, 7, 9] and inlet.position == 10
+    assert inlet.counters == {"holes": 0, "lost": 0, "damaged": 0}
+
+
+def test_of_many_messages_some_are_taken_in_one_go_and_the_rest_in_the_next(tmp_path: Path) -> None:
+    lane = FakeLane()
+    inlet = Inlet(Reader(Files(tmp_path), FOLDER), lane, 0)
+    assert taken(inlet) == []
+    lane.messages += [pack(Batch(n, n, []), n, 1) for n in range(1, 2 * MOST)]
+    goes = [len(inlet.take(next(_moments) * IDLE_LOOK_NS)) for _ in range(3)]
+    assert goes == [MOST, MOST - 1, 0]
+    wide = Rejected("", 0, 0, 0, "", "x" * (MUCH // 2))
+    lane.messages += [pack(Batch(n, n, [wide]), n, 2) for n in range(2 * MOST, 2 * MOST + 10, 2)]
+    assert [len(inlet.take(next(_moments) * IDLE_LOOK_NS)) for _ in range(4)] == [2, 2, 1, 0]
     assert inlet.counters == {"holes": 0, "lost": 0, "damaged": 0}
 
 
