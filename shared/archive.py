@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 import zstandard
 
-from shared import kernels, tickfiles
+from shared import hidden, kernels, tickfiles
 from shared.events import AggTrade, Columns, Feed, Quote, Trade
 from shared.files import Disk
 from shared.lines import parse_feed, parse_line
@@ -48,10 +48,15 @@ class Part(msgspec.Struct, frozen=True, order=True):
     is_open: bool
     """Still being written: its last line may be torn."""
 
+    @property
+    def is_hidden(self) -> bool:
+        """By a swap that is not through."""
+        return hidden.is_hidden(self.name)
+
 
 def part_of(name: str) -> Part | None:
-    """What a file name says, or None where it is no file of the archive."""
-    found = _NAME.fullmatch(name)
+    """What a file name says, be it hidden or not; None where it is no file of the archive."""
+    found = _NAME.fullmatch(hidden.plain(name))
     if found is None or int(found[2]) > 23 or bool(found[5]) != (not found[3]):
         return None
     return Part(int(found[2]), found[3], int(found[4] or 0), name, found[1] == "open")
@@ -83,11 +88,16 @@ def dates(disk: Disk, folder: str) -> list[str]:
 
 
 def parts(disk: Disk, folder: str, hour: int | None = None) -> list[Part]:
-    """The files of a day's folder, or of one hour of it, in reading order."""
+    """The files of a day's folder, or of one hour of it, in reading order; hidden ones as long as they count."""
     names = disk.list(folder)
     if hour is not None:  # a day has some thousand
-        names = [name for name in names if name[5:7] == f"{hour:02d}"]
-    return sorted(part for part in map(part_of, names) if part is not None)
+        two = f"{hour:02d}"
+        names = [
+            name for name in names if two in (name[5:7], name[9:11])
+        ]  # of plain ones, and with four letters before
+    folded = {part.hour for part in map(part_of, hidden.waiting(names)) if part is not None}
+    found = [part for part in map(part_of, names) if part is not None and hour in (None, part.hour)]
+    return sorted(part for part in found if not part.is_hidden or part.hour in folded)
 
 
 def hours(disk: Disk, folder: str) -> list[int]:
@@ -230,7 +240,11 @@ def trades_of(lines: Iterable[bytes]) -> Iterator[Trade | AggTrade]:
 def content(disk: Disk, path: str) -> tuple[bytes, str]:
     """The lines of a file, unpacked, and what is wrong with it: of a damaged one, what can be had."""
     data = disk.read(path)
-    return unpack(data) if path.endswith(".zst") else (data, "")
+    return unpack(data) if _is_packed(path) else (data, "")
+
+
+def _is_packed(path: str) -> bool:
+    return hidden.plain(path.rpartition("/")[2]).endswith(".zst")
 
 
 def unpack(data: bytes) -> tuple[bytes, str]:
@@ -273,7 +287,7 @@ def blocks(disk: Disk, path: str) -> Iterator[list[bytes]]:
     """
     pieces = _pieces(disk, path)
     rest = b""
-    for piece in _unpacked(pieces) if path.endswith(".zst") else pieces:
+    for piece in _unpacked(pieces) if _is_packed(path) else pieces:
         *lines, rest = (rest + piece).split(b"\n")
         yield lines
     if rest:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from shared import paths
+from shared import hidden, paths
 from shared.archive import is_date
 from shared.barfiles import BAR_SCHEMA, starts
 from shared.files import Disk
@@ -18,8 +19,12 @@ from shared.files import Disk
 
 def bar_hours(disk: Disk, folder: str) -> dict[int, list[str]]:
     """The bar files of an open day's folder by hour."""
+    return _by_hour(disk.list(folder))
+
+
+def _by_hour(names: Iterable[str]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for name in disk.list(folder):
+    for name in names:
         kind, _, clock = name.partition("_")
         if kind in ("part", "hour") and name.endswith(".parquet") and clock[:2].isdigit():
             found.setdefault(int(clock[:2]), []).append(name)
@@ -27,11 +32,20 @@ def bar_hours(disk: Disk, folder: str) -> dict[int, list[str]]:
 
 
 def bar_files(disk: Disk, venue: str, symbol: str, date: str) -> dict[int | None, list[str]]:
-    """The paths of all bar files of a day by hour; those of None hold all hours."""
+    """The paths of all bar files of a day by hour, hidden ones as long as they count; those of None hold all hours."""
     folder, day = paths.bars_dir(venue, symbol, date), paths.bars_day(venue, symbol, date)
+    names = disk.list(folder)
     found: dict[int | None, list[str]] = {
-        hour: [f"{folder}/{name}" for name in names] for hour, names in bar_hours(disk, folder).items()
+        hour: [f"{folder}/{name}" for name in names] for hour, names in _by_hour(names).items()
     }
+    out_of_sight = _by_hour(hidden.plain(name) for name in names if hidden.is_hidden(name))
+    if out_of_sight:
+        folded = _by_hour(hidden.waiting(names))
+        is_day = disk.size(hidden.beside(day, hidden.NEW)) is not None
+        for hour, old in out_of_sight.items():
+            if is_day or hour in folded:
+                found.setdefault(hour, []).extend(hidden.beside(f"{folder}/{name}", hidden.OLD) for name in old)
+    day = hidden.where(disk, day)
     if disk.size(day) is not None:
         found[None] = [day]
     return found

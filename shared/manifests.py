@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shared import paths
+from shared import hidden, paths
 from shared.files import Disk
 
 Path = Annotated[str, msgspec.Meta(pattern=r"^(?:[\w%=-][\w%=.-]*/)*[\w%=-][\w%=.-]*$")]
@@ -47,7 +47,8 @@ class _Relied(msgspec.Struct):
 def read(disk: Disk, venue: str, symbol: str, date: str) -> dict[str, Any]:
     """As it stands; empty where there is none that can be read."""
     try:
-        found = msgspec.json.decode(disk.read(paths.manifest_file(venue, symbol, date)), type=dict[str, Any])
+        said = hidden.read(disk, paths.manifest_file(venue, symbol, date))
+        found = msgspec.json.decode(said, type=dict[str, Any])
         msgspec.convert(found, _Relied)
     except (FileNotFoundError, ValueError, RecursionError):
         return {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from shared import paths
+from shared import hidden, paths
 from shared.files import TMP, Disk
 
 STAGING = "journal/staging"
@@ -96,7 +96,8 @@ def clear(disk: Disk, venue: str, symbol: str, date: str) -> None:
 def fetched(disk: Disk, venue: str, symbol: str, date: str) -> list[dict[str, Any]]:
     """The sources of a day, as `Backfill` has them; those that were installed."""
     try:
-        return msgspec.json.decode(disk.read(paths.fetched_file(venue, symbol, date)), type=list[dict[str, Any]])
+        said = hidden.read(disk, paths.fetched_file(venue, symbol, date))
+        return msgspec.json.decode(said, type=list[dict[str, Any]])
     except (FileNotFoundError, ValueError, RecursionError):
         return []
 

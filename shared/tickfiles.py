@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared import manifests, paths
+from shared import hidden, manifests, paths
 from shared.events import AggTrade, Quote, Trade
 from shared.files import Disk
 
@@ -50,7 +50,7 @@ def _read_manifest(disk: Disk, venue: str, symbol: str, date: str) -> _Manifest:
 
 def files(disk: Disk, venue: str, symbol: str, date: str) -> list[str]:
     """The tick files of a day."""
-    found = [paths.tick_file(venue, symbol, kind, date) for kind in KINDS]
+    found = [hidden.where(disk, paths.tick_file(venue, symbol, kind, date)) for kind in KINDS]
     return [path for path in found if disk.size(path) is not None]
 
 
@@ -69,7 +69,7 @@ def read_hour(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> list
     start = paths.day_start(date) + hour * paths.HOUR
     found: list[Trade | AggTrade | Quote] = []
     for kind, (event, _, _) in KINDS.items():
-        path = paths.tick_file(venue, symbol, kind, date)
+        path = hidden.where(disk, paths.tick_file(venue, symbol, kind, date))
         if disk.size(path) is not None:
             for table in rows_of(disk, path, start, start + paths.HOUR):
                 found += _events(event, table)

@@ -17,7 +17,7 @@ from procs.compactor import swap
 from procs.compactor.work import Run as Compaction
 from procs.ingest.core import Ingest
 from procs.parquet_sink import ParquetSink
-from shared import checkpoint
+from shared import checkpoint, hidden
 from shared.edges import Inlet, Outlet
 from shared.events import Batch
 from shared.files import Disk
@@ -301,8 +301,8 @@ class NamesFirst(Patched):
     @staticmethod
     def instead(disk: Disk, path: str, intent: swap.Intent) -> bool:
         for made in intent.makes:
-            if disk.size(swap.beside(made.path, swap.NEW)) is not None:
-                disk.replace(swap.beside(made.path, swap.NEW), made.path)
+            if disk.size(hidden.beside(made.path, hidden.NEW)) is not None:
+                disk.replace(hidden.beside(made.path, hidden.NEW), made.path)
         for old in intent.drops:
             if old not in {made.path for made in intent.makes}:
                 disk.remove(old)
@@ -327,7 +327,7 @@ def _in_a_go(self: swap.Swap) -> bool:
     for old in self._drops:
         disk.remove(old)
     for made in self._makes:
-        disk.replace(swap.beside(made.path, swap.NEW), made.path)
+        disk.replace(hidden.beside(made.path, hidden.NEW), made.path)
     return True
 
 
@@ -340,7 +340,7 @@ class LeavesOldNames(Patched):
     def instead(disk: Disk, path: str, intent: swap.Intent) -> None:
         swap._sync(disk, intent)
         for old in intent.drops:
-            disk.remove(swap.beside(old, swap.OLD))
+            disk.remove(hidden.beside(old, hidden.OLD))
         swap._forget(disk, path)
 
 

@@ -20,14 +20,13 @@ import msgspec
 from loguru import logger
 
 from shared.files import TMP, Disk, checksum
+from shared.hidden import NEW, OLD, beside
 from shared.quarantine import set_aside
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HOME = "journal/compactor"
-NEW, OLD = "new_", "old_"
-"""Before a name, with TMP behind it: neither ``part_*`` nor ``*.parquet`` matches such a name."""
 
 
 class NotAsWritten(OSError):
@@ -47,11 +46,6 @@ class Intent(msgspec.Struct, frozen=True):
 
     makes: list[Made]
     drops: list[str]
-
-
-def beside(path: str, prefix: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/{prefix}{name}{TMP}"
 
 
 class Swap:

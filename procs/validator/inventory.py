@@ -8,6 +8,7 @@ from typing import Any
 from shared import archive, paths
 from shared.barstore import bar_files
 from shared.files import Disk, checksum
+from shared.hidden import is_hidden
 
 
 def inventory(
@@ -36,13 +37,15 @@ def inventory(
 
 
 def names(disk: Disk, venue: str, symbol: str, date: str) -> list[str]:
-    """The final files of lines, feed and bars; what is still being written is none."""
+    """The final files of lines, feed and bars; what is still being written is none, nor what a swap is about to
+    replace.
+    """
     found = []
     for folder in (paths.raw_dir(venue, symbol, date), paths.feed_dir(venue, date)):
         found += [f"{folder}/{part.name}" for part in archive.parts(disk, folder) if not part.is_open]
     for files in bar_files(disk, venue, symbol, date).values():
         found += files
-    return found
+    return [path for path in found if not is_hidden(path)]
 
 
 def is_being_written(disk: Disk, venue: str, symbol: str, date: str) -> bool:

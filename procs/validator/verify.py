@@ -102,7 +102,7 @@ def _may_be_gone(disk: Disk, said: dict[str, Any], path: str) -> bool:
     folder, _, name = path.rpartition("/")
     part = part_of(name)
     hour = [] if part is None else archive.parts(disk, folder, part.hour)
-    return part is not None and part.clock != "" and any(other.clock == "" for other in hour)
+    return part is not None and part.clock != "" and any(not other.clock or other.is_hidden for other in hour)
 
 
 def _check_sums(disk: Disk, said: dict[str, Any], found: Checked) -> None:

@@ -14,7 +14,7 @@ from procs.compactor.work import compact
 from procs.validator import Config
 from procs.validator.verify import verify
 from procs.validator.work import validate
-from shared import paths
+from shared import archive, hidden, paths
 from shared.errand import Errand
 from shared.events import Feed
 from shared.files import Files
@@ -122,6 +122,16 @@ def test_an_open_day_holds_while_it_grows_and_is_folded(tmp_path: Path) -> None:
     path = f"raw/{VENUE}/SOLUSDT/{DATE}/part_1400.jsonl"
     disk.write(path, disk.read(path).replace(b'"side":"buy"', b'"side":"bux"', 1))
     assert f"{path}: has changed, its sha256 is not the certificate's" in problems(disk)
+
+
+def test_an_open_day_holds_while_an_hour_of_it_is_being_folded(tmp_path: Path) -> None:
+    disk = a_lake(tmp_path, closed=False)
+    folder = f"raw/{VENUE}/SOLUSDT/{DATE}"
+    for part in archive.parts(disk, folder, 13):
+        disk.rename(f"{folder}/{part.name}", hidden.beside(f"{folder}/{part.name}", hidden.OLD))
+    assert any("part_1300" in text and "is not there" in text for text in problems(disk)), "nobody folds it"
+    disk.write(f"{folder}/new_part_13.jsonl.zst.tmp", b"")
+    assert problems(disk) == []
 
 
 def test_the_command_says_which_file_and_its_exit_code_says_whether(tmp_path: Path) -> None:

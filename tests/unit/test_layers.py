@@ -64,6 +64,7 @@ LEVELS = [
         "edges",
         "enquiry",
         "files",
+        "hidden",
         "holdings",
         "journal",
         "klinestore",
