@@ -447,9 +447,8 @@ class Reader:
         return True
 
     def sync(self, after: int, upto: int) -> None:
-        """Makes durable the records behind `after` up to `upto`, on their writer's behalf."""
-        firsts = segments(self._disk, self._folder)
-        for first, following in zip(firsts, [*firsts[1:], upto + 1], strict=True):
+        """Makes durable the records behind `after` up to `upto`, on their writer's behalf; those that are there."""
+        for first, following in pairwise([*segments(self._disk, self._folder), upto + 1]):
             if first <= upto and following > after + 1:
                 try:
                     self._disk.sync(segment_path(self._folder, first))

@@ -18,6 +18,7 @@ from bench.simulation.market import MS, Market
 from bench.simulation.parts import Part, Rules, Settings, Wiring
 from bench.simulation.recorder import Recorder
 from procs.archiver import KEEP
+from procs.ingest.config import JOURNAL_A_SYMBOL
 from shared import paths
 from shared.checkpoint import is_sound, peek
 from shared.paths import DAY, MINUTE, SECOND, beside_checkpoint, checkpoint_base
@@ -71,10 +72,10 @@ class World:
             rotate_every_s=chance.choice((1, 5, 60)),
             flush_every_s=chance.choice((1, 2, 5)),
             lateness_ms=chance.choice((0, 300, 2000)),
-            segment_bytes=chance.choice((900, 3000, 20_000)),
+            segment_bytes=max(chance.choice((900, 3000, 20_000)), 3000 if self.is_short else 0),
             lane_room=chance.choice((1, 4, 50)),
             busy=Random(f"busy {seed}").choice((10**9, 1, 3)),
-            journal_bytes=Random(seed).choice((10_000, 14_000)) if self.is_short else 2 << 30,
+            journal_bytes=len(self.market.symbols) * _least(seed) if self.is_short else 2 << 30,
         )
         self.faults: list[str] = []
         self.counts = dict.fromkeys((*FAULTS, *PASSAGES, "absences", "pauses", "cut_loose", "rots"), 0)
@@ -139,7 +140,7 @@ class World:
         chance = self.chance
         rates = {name: chance.choice((0.0, 0.01, 0.04)) for name in FAULTS}
         passages = {"leaps": self._more.choice((0.0, 0.01, 0.02)), "compactions": 0.05, "validations": 0.05}
-        for _ in range(chance.randint(60, 200)):
+        for _ in range(chance.randint(60, 200) + 300 * self.is_short):
             self._step(chance.randrange(5, 120) * MS)
             for name, rate in rates.items():
                 if chance.random() < rate:
@@ -283,7 +284,7 @@ class World:
 
     def _absences(self) -> None:
         part = self.parts[self._more.choice(("archive", "bars_1s", "parquet"))]
-        part.stalled_until = self.clock.mono() + self._more.randrange(3, 20) * SECOND
+        part.stalled_until = self.clock.mono() + self._more.randrange(3, 30) * SECOND
 
     def _lane_cuts(self) -> None:
         for lane in self._lanes.values():
@@ -406,6 +407,11 @@ class World:
             "unhealable": verdict.unhealable_count(received),
         }
         return Outcome(self.seed, self.faults, counts)
+
+
+def _least(seed: int) -> int:
+    """Bytes of a short journal for a symbol: hardly more than anybody may write into a pipeline file."""
+    return Random(seed).choice((JOURNAL_A_SYMBOL, JOURNAL_A_SYMBOL + 4096))
 
 
 def _manners(chance: Random) -> Manners:

@@ -9,6 +9,9 @@ from shared.config import StageConfig
 
 LONGEST_NAME = 200
 """Bytes of a symbol as a folder's name; file systems end at 255."""
+JOURNAL_A_SYMBOL = 16 << 10
+"""Bytes of journal that each symbol needs at least: every segment, an eighth of the journal at most, begins with what
+is known of all symbols, a kilobyte each or two. Full of that alone, it would not get empty enough to go on."""
 _ALIASES = {"bookTicker": "quote", "aggTrade": "agg_trade", "kline_1s": "kline", "kline_1m": "kline"}
 
 
@@ -29,7 +32,8 @@ class Config(StageConfig, kw_only=True, frozen=True):
     replay: bool = False
     """The other end plays a recording: its times are taken exactly as they come, never carried on by a clock."""
     journal_max_bytes: int = 2 << 30
-    """Bytes of journal that may wait for slow consumers; an alarm at half of it, a recorded pause when it is full."""
+    """Bytes of journal that may wait for slow consumers; an alarm at half of it, a recorded pause when it is full.
+    At least 1 MiB, and 16 KiB a symbol."""
     gather_ms: int = 40
     """Events within this time of a record are gathered into the next one, up to eight of them within about twice as
     long; after a lull the first is written at once. 0 writes whatever one read of a socket held, and makes no pause
@@ -57,8 +61,9 @@ class Config(StageConfig, kw_only=True, frozen=True):
             raise ValueError("symbols: are written in capitals, such as SOLUSDT")
         if any(len(paths.safe(symbol)) > LONGEST_NAME for symbol in self.symbols):
             raise ValueError("symbols: one is too long for the name of a folder")
-        if self.journal_max_bytes < 1 << 20:
-            raise ValueError("journal_max_bytes: at least 1048576")
+        least = max(1 << 20, len(self.symbols) * JOURNAL_A_SYMBOL)
+        if self.journal_max_bytes < least:
+            raise ValueError(f"journal_max_bytes: at least {least} for {len(self.symbols)} symbols")
         if not 0 <= self.gather_ms <= 1000:
             raise ValueError("gather_ms: from 0 to 1000")
         if self.stale_after_s < 5 or not 0.001 <= self.lifetime_h <= 24:

@@ -777,7 +777,11 @@ def test_a_drained_stop_says_goodbye_and_leaves_everything_durable(desk: Desk) -
         ({"streams": ["depth"]}, "streams"),
         ({"streams": []}, "streams"),
         ({"gather_ms": -1}, "gather_ms"),
-        ({"journal_max_bytes": 5}, "journal_max_bytes"),
+        ({"journal_max_bytes": (1 << 20) - 1}, "journal_max_bytes: at least 1048576 for 1 symbols"),
+        (
+            {"symbols": [f"S{n}" for n in range(500)], "journal_max_bytes": 8_191_999},
+            "at least 8192000 for 500 symbols",
+        ),
         ({"lifetime_h": 25.0}, "lifetime_h"),
     ],
 )

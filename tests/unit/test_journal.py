@@ -215,6 +215,23 @@ class Told(Files):
         super().sync(path)
 
 
+def test_a_reader_makes_durable_what_is_there_and_does_not_fall_over_what_is_not(tmp_path: Path) -> None:
+    disk = Told(tmp_path)
+    w = writer(disk, segment_bytes=300)
+    w.open()
+    fill(w, 20)
+    firsts = segments(disk, FOLDER)
+    assert len(firsts) > 4
+    disk.synced.clear()
+    Reader(disk, FOLDER).sync(firsts[1], firsts[3])
+    assert disk.synced == [segment_path(FOLDER, first) for first in firsts[1:4]]
+    for first in firsts:  # by somebody who should not have
+        disk.remove(segment_path(FOLDER, first))
+    disk.synced.clear()
+    Reader(disk, FOLDER).sync(0, 20)
+    assert not disk.synced
+
+
 def test_a_restart_makes_durable_what_the_life_before_it_left_unsynced(tmp_path: Path) -> None:
     """Else the next segment, whose state counts these records as held, could outlive them."""
     disk = Told(tmp_path)
