@@ -102,6 +102,7 @@ class Inlet:
     def _accept(self, batch: Batch) -> None:
         missing = batch.first - self.position - 1
         if missing:
+            self._reader.settle()  # who goes on without them must not find them there at his next start
             self.counters["lost"] += missing
             logger.error(
                 f"records {self.position + 1} to {batch.first - 1} are in the journal no more: "

@@ -446,6 +446,10 @@ class Reader:
         self._segment, self._offset = later[0], 0
         return True
 
+    def settle(self) -> None:
+        """Makes durable which segments there are: one that was let go may else be there again after a power cut."""
+        self._disk.sync_dir(self._folder)
+
     def sync(self, after: int, upto: int) -> None:
         """Makes durable the records behind `after` up to `upto`, on their writer's behalf; those that are there."""
         for first, following in pairwise([*segments(self._disk, self._folder), upto + 1]):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from bench.simulation.disk import Medium, SimDisk
 from procs.aggregator import Aggregator, Config
 from shared.edges import Inlet, Outlet
 from shared.events import Bar, Batch, Trade
-from shared.files import Files
+from shared.files import Disk, Files
 from shared.journal import Reader, Writer, segment_path, segments
 from shared.paths import SECOND, journal_dir
 from shared.runner import Context, Loop
@@ -28,7 +30,7 @@ class Standing:
         return 0
 
 
-def start(disk: Files) -> Loop:
+def start(disk: Disk) -> Loop:
     stage = Aggregator(Context("bars_1s", "binance", "binance", disk, ("trade", "quote")), Config())
     outlet = Outlet(Writer(disk, OWN, lambda: b""), Reader(disk, OWN), [], None, "bars_1s.binance")
     return Loop("binance", stage, lambda at: Inlet(Reader(disk, SOURCE), None, at), outlet, Standing())
@@ -51,7 +53,7 @@ def run(loop: Loop) -> None:
     loop.outlet.sync()
 
 
-def given(disk: Files) -> tuple[list[int], list[int]]:
+def given(disk: Disk) -> tuple[list[int], list[int]]:
     """The numbers of the records of bars, and the seconds that they tell."""
     batches: list[Batch] = []
     reader = Reader(disk, OWN)
@@ -100,3 +102,37 @@ def test_bars_go_on_behind_the_hole_and_none_stands_twice(tmp_path: Path, until:
     run(loop)
     assert given(disk)[1] == [*seconds, seconds[-1] + 1]
     assert loop.outlet is not None and not loop.outlet.counters["replay_differs"]
+
+
+@pytest.mark.parametrize("has_started", [False, True])
+def test_what_it_went_on_without_does_not_come_back_after_a_power_cut(has_started: bool) -> None:
+    """Else it would give again, of more trades, what stands already."""
+    for seed in range(12):
+        disk = SimDisk(Medium(Random(seed)))
+        source = Writer(disk, SOURCE, lambda: b"", segment_bytes=1)
+        source.open()
+        for second in range(10):
+            record(source, second)
+        loop = start(disk)
+        run(loop)
+        loop.commit()
+        for second in range(10, 24):
+            record(source, second)
+        run(loop)
+        for second in range(24, 60):
+            record(source, second)
+        source.sync()
+        disk.sync_dir(SOURCE)
+        loop = start(disk) if has_started else loop
+        for first in segments(disk, SOURCE)[:20]:  # nobody has made that durable yet
+            disk.remove(segment_path(SOURCE, first))
+        run(loop if has_started else start(disk))
+        before = given(disk)
+        disk.medium.lose_power()
+        assert given(disk) == before, "what is tried needs records that outlive the power"
+
+        loop = start(disk)
+        run(loop)
+        assert loop.outlet is not None and not loop.outlet.counters["replay_differs"], seed
+        numbers, seconds = given(disk)
+        assert numbers == sorted(set(numbers)) and seconds == sorted(set(seconds)), seed
