@@ -34,14 +34,19 @@ def test_a_table_is_what_arrow_would_have_made_with_and_without_values() -> None
     assert made.schema.equals(BAR_SCHEMA)
     assert made.equals(as_arrow_would(bars, "binance"))
     assert bar_table(bars[:1], "x").equals(as_arrow_would(bars[:1], "x"))
+    many = bars * (2 * TOGETHER // len(bars)) + bars[:1]
+    assert len(many) > TOGETHER and bar_table(many, "x").equals(as_arrow_would(many, "x"))
     assert bar_table([], "x").equals(BAR_SCHEMA.empty_table())
 
 
 def test_tables_of_many_parts_are_those_of_each_by_itself() -> None:
     bars = bars_of(Market().events(NOON, 40, trades=1, quotes=0, every=3), NOON + 40 * SECOND)
     bare = [Bar("", NOON, first_trade_id=at) for at in range(3)]
-    parts = [bars[at % 7 : 8 + at % 5] if at % 3 else bare[: 1 + at % 2] for at in range(2 * TOGETHER + 1)]
+    parts = [bars[at % 7 : 8 + at % 5] if at % 3 else bare[: 1 + at % 2] for at in range(TOGETHER // 4)]
+    parts[9:9] = [(bars * 200)[:part] for part in (TOGETHER - 1, TOGETHER, TOGETHER + 1, 0, 2 * TOGETHER + 5)]
+    assert sum(map(len, parts)) > 6 * TOGETHER
     made = [*bar_tables(parts, "binance")]
+    assert all(column.num_chunks == 1 for table in made for column in table.columns if len(table))
     assert made == [bar_table(part, "binance") for part in parts] and len(made) == len(parts)
     assert [*bar_tables([], "binance")] == []
 
