@@ -23,7 +23,7 @@ from shared import archive, manifests, paths, room, staging, venues
 from shared.barstore import bar_days
 from shared.enquiry import Enquiry, enquire, source_of
 from shared.errand import Errand
-from shared.files import Disk
+from shared.files import TMP, Disk
 from shared.sealing import Reached, reached
 
 REPORT = "quality/report.html"
@@ -121,8 +121,8 @@ class Run:
             status_of(disk, venue, symbol, date),
             self._rejections(venue, date).of(symbol),
         )
+        _ask_for_repairs(disk, day)  # first: a day whose certificate says that all is well is not judged again
         said = certificate.issue(disk, certificate.certify(day, known))
-        _ask_for_repairs(disk, day)
         if day.is_over and _is_closed(disk, venue, symbol, date):
             day.forget()  # nothing is expected to change any more; if it does, all is judged again
         else:
@@ -222,4 +222,5 @@ def _ask_for_repairs(disk: Disk, day: Day) -> None:
                 f"{day.venue} {day.symbol} {day.date} {hour.hour:02d}h: the compactor is asked to make its bars again"
             )
         else:
-            disk.remove(path)
+            for old in (path, path + TMP):
+                disk.remove(old)

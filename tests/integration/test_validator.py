@@ -236,6 +236,46 @@ def test_the_compactor_mends_what_the_validator_asks_for(tmp_path: Path) -> None
     assert disk.list(f"quality/requests/{VENUE}/SOLUSDT") == []
 
 
+@pytest.mark.parametrize("is_final", [False, True])
+def test_a_request_goes_with_what_it_was_for_though_the_validator_was_killed_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_final: bool
+) -> None:
+    class Killed(BaseException):
+        """Nothing catches it."""
+
+    class Deadly(Files):
+        is_over = False
+
+        def remove(self, path: str) -> None:
+            if path.startswith(paths.REQUESTS) and self.size(path) is not None and not self.is_over:
+                raise Killed
+            super().remove(path)
+
+    events = an_evening()
+    disk, compacting = (
+        a_lake(tmp_path, events),
+        Errand(Files(tmp_path), CompactorConfig(), None, None, False, Lifeline()),
+    )
+    compact(compacting)
+    if is_final:  # and not among those that are always judged
+        monkeypatch.setattr("procs.validator.work.time.time_ns", lambda: paths.day_start(DATE) + 8 * paths.DAY)
+        monkeypatch.setattr("procs.validator.work.NEWEST", 0)
+    day = paths.bars_day(VENUE, "SOLUSDT", DATE)
+    disk.write_table(day, disk.read_table(day).slice(1), compression="zstd")
+    assert judge(disk)[0] == 1
+    request = f"{paths.REQUESTS}/{VENUE}/SOLUSDT/{DATE}_22.json"
+    disk.write(f"{request}.tmp", b"of a run that was killed")
+    compact(compacting)
+    deadly = Deadly(tmp_path)
+    with pytest.raises(Killed):
+        judge(deadly)
+    assert disk.size(request) is not None
+    deadly.is_over = True
+    code, said = judge(deadly)
+    assert (code, said["wrong"]) == (0, [])
+    assert disk.list(f"{paths.REQUESTS}/{VENUE}/SOLUSDT") == []
+
+
 def test_bars_that_were_made_again_are_judged_again_though_no_size_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
