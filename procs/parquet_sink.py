@@ -63,6 +63,9 @@ Place = tuple[str, int]
 class ParquetSink:
     """The bars of one journal: ``parquet/`` of the open hours."""
 
+    patience = 50
+    """A file costs more than the rows in it: who catches up writes fewer and longer ones."""
+
     def __init__(self, context: Context, config: Config) -> None:
         self._disk = context.disk
         self._venue = context.venue

@@ -29,7 +29,7 @@ from shared.wire import Bus, Inbox
 MS = 1_000_000
 COMMIT_NS = 1000 * MS
 FLUSH_NS = 200 * MS
-"""Outputs wait at most this long for the fsync of their sources (one fsync serves many)."""
+"""Between two fsyncs of the source for outputs that wait (one serves many): of a bar a second none waits."""
 TRIM_NS = 5000 * MS
 CATCHING_UP_NS = 200 * MS
 """Between the beats of who has just started and is behind."""
@@ -63,6 +63,8 @@ class Stage(Protocol):
     given: int
     """Sequence number of the last output handed over (0 for a sink). After `open`: as of the checkpoint."""
     counters: dict[str, int]
+    patience: int
+    """A commit is followed by so many times as long without one."""
 
     def open(self) -> int:
         """Recovers from the last checkpoint; returns the last sequence number that is part of the output."""
@@ -144,21 +146,22 @@ class Loop:
             self.ts = batch.ts
         self._dirty = self._dirty or bool(batches)
         now = self._clock.mono()
-        if self.outlet is not None and self.outlet.pending and (not batches or now - self._flushed >= FLUSH_NS):
+        if self.outlet is not None and self.outlet.pending and now - self._flushed >= FLUSH_NS:
             self.inlet.sync()
             self.outlet.flush()
             self._flushed = now
-        # Where a commit is costly (hundreds of files), it is made less often: at most a tenth of the time goes to it.
+        # Where a commit is costly (hundreds of files), it is made less often.
         # And once more where nothing follows: journals let go what both slots of a checkpoint know of.
         is_due = self._dirty or not (batches or self._is_twofold)
-        if is_due and now - self._committed >= max(COMMIT_NS, 10 * self._commit_cost):
+        if is_due and now - self._committed >= max(COMMIT_NS, self.stage.patience * self._commit_cost):
             self.commit()
         return bool(batches)
 
     @property
-    def has_more(self) -> bool:
-        """Whether a turn has something to do though nothing comes: in the journal, or outputs that wait for it."""
-        return self.inlet.is_behind or (self.outlet is not None and self.outlet.pending > 0)
+    def look(self) -> int:
+        """When a turn has something to do though nothing comes, on the monotonic clock: in the journal, or outputs."""
+        waits = self.outlet is not None and self.outlet.pending
+        return min(self.inlet.look, self._flushed + FLUSH_NS) if waits else self.inlet.look
 
     def _go_on_from(self, outlet: Outlet) -> None:
         """What made the outputs behind the checkpoint is gone: they cannot be given again."""
@@ -258,8 +261,8 @@ def run(setting: Setting, loops: Sequence[Loop], need: Need | None = DERIVED) ->
             is_short = room is not None and _look(room, setting, loops)
             _describe(beat, loops, room)
             setting.heart.send()
-        is_more = not is_short and any(loop.has_more for loop in loops)
-        until = min(loop.inlet.look for loop in loops)
+        is_more = not is_short and any(loop.inlet.is_behind for loop in loops)
+        until = min(loop.look for loop in loops)
         _wait(None if is_short else setting.bus, 0 if is_more else max(MS, until - setting.clock.mono()))
     beat.phase = "draining"
     setting.heart.send()
