@@ -160,8 +160,10 @@ def test_a_drain_reads_to_the_end_commits_as_final_and_closes(tmp_path: Path) ->
     assert checkpoint.peek(scene.disk, "journal/bars_1s/ckpt-binance")["position"] == scene.source.last
 
 
-def test_a_costly_commit_is_made_less_often(tmp_path: Path) -> None:
+@pytest.mark.parametrize("patience", [4, 10])
+def test_a_costly_commit_is_made_less_often(tmp_path: Path, patience: int) -> None:
     scene = Scene(tmp_path)
+    scene.stage.patience = patience
     plain = scene.stage.commit
 
     def slow(final: bool = False) -> None:
@@ -173,7 +175,7 @@ def test_a_costly_commit_is_made_less_often(tmp_path: Path) -> None:
     scene.clock.now += COMMIT_NS
     scene.loop.turn()
     assert len(scene.stage.commits) == 1
-    for _ in range(9):
+    for _ in range(patience - 1):
         scene.give(1)
         scene.clock.now += COMMIT_NS
         scene.loop.turn()
