@@ -252,10 +252,8 @@ def test_a_request_goes_with_what_it_was_for_though_the_validator_was_killed_ove
             super().remove(path)
 
     events = an_evening()
-    disk, compacting = (
-        a_lake(tmp_path, events),
-        Errand(Files(tmp_path), CompactorConfig(), None, None, False, Lifeline()),
-    )
+    disk = a_lake(tmp_path, events)
+    compacting = Errand(disk, CompactorConfig(), None, None, False, Lifeline())
     compact(compacting)
     if is_final:  # and not among those that are always judged
         monkeypatch.setattr("procs.validator.work.time.time_ns", lambda: paths.day_start(DATE) + 8 * paths.DAY)
