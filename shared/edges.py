@@ -20,18 +20,21 @@ MUCH = 1 << 20
 IDLE_LOOK_NS = 100_000_000
 """After this much silence the journal is looked into: a lost last message has no successor to reveal it. As long as a
 source at rest is silent between two records of time, so that who follows one seldom looks."""
+PATIENT_LOOK_NS = 350_000_000
+"""The same of who only keeps what comes: his messages are further apart."""
 
 
 class Inlet:
     """The consumer's end of an edge: every record once and in order, from the lane or else from the journal."""
 
-    def __init__(self, reader: Reader, inbox: Inbox | None, position: int) -> None:
+    def __init__(self, reader: Reader, inbox: Inbox | None, position: int, look_ns: int = IDLE_LOOK_NS) -> None:
         self._reader = reader
+        self._look_ns = look_ns
         self._inbox = inbox
         self._synced = position
         self._waiting: bytes | memoryview | None = None  # a lane message behind a hole
         self._behind = True  # at start the journal comes first
-        self._quiet_since = -IDLE_LOOK_NS
+        self._quiet_since = -look_ns
         self.position = position
         self.counters = {"holes": 0, "lost": 0, "damaged": 0}
 
@@ -49,12 +52,12 @@ class Inlet:
     @property
     def look(self) -> int:
         """When the journal is looked into next, on the monotonic clock, where nothing comes before."""
-        return self._quiet_since + (0 if self._behind else IDLE_LOOK_NS)
+        return self._quiet_since + (0 if self._behind else self._look_ns)
 
     def take(self, mono: int) -> list[Batch]:
         """What is there now; empty where nothing is."""
         taken = self._from_lane() if not self._behind else []
-        if self._behind or (not taken and mono - self._quiet_since >= IDLE_LOOK_NS):
+        if self._behind or (not taken and mono - self._quiet_since >= self._look_ns):
             self._quiet_since = mono
             found = self._reader.read(self.position)
             for batch in found:

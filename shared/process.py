@@ -154,7 +154,9 @@ class Setting:
         if self.bus is None:
             return []
         return [
-            self.bus.push(edge.name) for edge in topology.outputs(self.pipeline, self.name) if edge.journal == journal
+            self.bus.push(edge.name, self.pipeline.nodes[edge.consumer].is_patient)
+            for edge in topology.outputs(self.pipeline, self.name)
+            if edge.journal == journal
         ]
 
     def publisher(self) -> Publisher | None:

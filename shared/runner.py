@@ -18,7 +18,7 @@ import msgspec
 from shared import paths, topology
 from shared.caution import Caution
 from shared.clock import Clock
-from shared.edges import Inlet, Outlet
+from shared.edges import IDLE_LOOK_NS, PATIENT_LOOK_NS, Inlet, Outlet
 from shared.events import Batch, Beat
 from shared.files import Disk
 from shared.journal import Reader
@@ -221,6 +221,7 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
     loops = []
     journals = topology.journals(setting.pipeline, setting.name)
     publisher = setting.publisher() if journals else None
+    look_ns = PATIENT_LOOK_NS if setting.pipeline.nodes[setting.name].is_patient else IDLE_LOOK_NS
     for edge in topology.inputs(setting.pipeline, setting.name):
         folder = paths.journal_dir(edge.producer, edge.journal)
         inbox = setting.bus.pull(edge.name) if setting.bus else None
@@ -235,7 +236,7 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
         context = Context(setting.name, edge.journal, venue, setting.disk, tuple(map(str, streams)), symbols)
 
         def inlet(position: int, folder: str = folder, inbox: Inbox | None = inbox) -> Inlet:
-            return Inlet(Reader(setting.disk, folder), inbox, position)
+            return Inlet(Reader(setting.disk, folder), inbox, position, look_ns)
 
         caution = Caution(setting.disk, context.checkpoint, edge.journal)
         loops.append(Loop(edge.journal, make(context), inlet, outlet, setting.clock, caution))
@@ -291,7 +292,7 @@ def _note(room: Room | None, loops: Sequence[Loop]) -> str:
 
 
 def _wait(bus: Bus | None, ns: int) -> None:
-    """Until something comes over the bus, or an inlet is to look into its journal. That is at most a tenth of a second:
+    """Until something comes over the bus, or an inlet is to look into its journal. That is a third of a second at most:
     neither a beat nor a commit nor who asks it to leave needs a wake-up of its own. With 0 it only hears what is there.
     """
     if bus is not None:

@@ -36,6 +36,11 @@ class Node(msgspec.Struct, frozen=True):
     """The other keys, as written."""
 
     @property
+    def is_patient(self) -> bool:
+        """Whether it only keeps what comes, so that nobody waits for it."""
+        return self.run in ("archiver", "parquet_sink")
+
+    @property
     def module(self) -> str:
         return self.run if "." in self.run else f"procs.{self.run}"
 

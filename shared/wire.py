@@ -26,6 +26,11 @@ HIGH_WATER = 64
 """Batches a lane holds on each side before it is full: some seconds of them, a few megabytes where little comes and 130
 flat out, which is what ingest grows by while a consumer stands still. What does not fit is read from the journal."""
 MAX_MESSAGE = (4 << 20) + 4096
+PATIENT_S = 0.15
+"""From one message to the next, at least, to who only keeps what comes. More follows within a tenth of a second, or
+else the journal has it."""
+LARGE = 1 << 20
+"""Bytes that are sent to him at once."""
 _THERE = int(zmq.POLLIN)
 
 
@@ -138,10 +143,13 @@ class _Lane:
 
     _LOOK_AGAIN_S = 0.5
 
-    def __init__(self, bus: Bus, edge: str, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, bus: Bus, edge: str, socket: zmq.Socket[bytes], is_patient: bool) -> None:
         self._bus, self._edge, self._socket = bus, edge, socket
+        self._is_patient = is_patient
+        self._held: list[bytes] = []
+        self._size = 0
+        self._sent = self._looked = -1e9
         self._endpoint: str | None = None
-        self._looked = -1e9
         self.skipped = 0
         self._connect()
 
@@ -156,6 +164,21 @@ class _Lane:
         self._endpoint = endpoint
 
     def send(self, data: bytes) -> bool:
+        if not self._is_patient:
+            return self._send(data)
+        is_sent = not self._held or self._size + len(data) <= LARGE or self._send_held()
+        self._held.append(data)
+        self._size += len(data)
+        if self._size >= LARGE or time.monotonic() - self._sent >= PATIENT_S:
+            is_sent = self._send_held() and is_sent
+        return is_sent
+
+    def _send_held(self) -> bool:
+        held, self._held, self._size = self._held, [], 0
+        self._sent = time.monotonic()
+        return self._send(held[0] if len(held) == 1 else b"".join(held))
+
+    def _send(self, data: bytes) -> bool:
         if (self._endpoint is None or self._bus.moves) and time.monotonic() - self._looked > self._LOOK_AGAIN_S:
             self._connect()
         if self._endpoint is not None:
@@ -301,8 +324,11 @@ class Bus:
         self._inboxes.append(_Inbox(socket))
         return self._inboxes[-1]
 
-    def push(self, edge: str) -> _Lane:
-        return _Lane(self, edge, self._connecting(zmq.PUSH))
+    def push(self, edge: str, is_patient: bool = False) -> _Lane:
+        """A lane. Who `is_patient` gets what small records there are several at a time, later by up to a quarter of a
+        second: each message wakes him.
+        """
+        return _Lane(self, edge, self._connecting(zmq.PUSH), is_patient)
 
     def publisher(self, edge: str) -> Publisher:
         return Publisher(self, self._bound(zmq.PUB, edge))

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import zmq
 
-from shared.wire import HIGH_WATER, Bus, Mesh, Unreachable, find_mesh, new_mesh, publish_mesh
+from shared.wire import HIGH_WATER, LARGE, PATIENT_S, Bus, Mesh, Unreachable, find_mesh, new_mesh, publish_mesh
 
 
 def tcp_mesh() -> Mesh:
@@ -87,6 +87,35 @@ def test_what_the_bus_saw_is_taken_without_another_look_and_what_it_did_not_see_
     assert seen() == [True, False]
     assert inbox.recv() == b"one" and other.recv() is None
     until(lambda: inbox.recv() == b"two")  # nobody waited since
+
+
+def test_who_is_patient_gets_several_in_one_message_and_much_at_once(buses: Callable[[], Bus]) -> None:
+    inbox = (taker := buses()).pull("binance-archive")
+    lane = buses().push("binance-archive", is_patient=True)
+
+    def taken(count: int) -> list[bytes | memoryview]:
+        """So many messages, and no more."""
+        found: list[bytes | memoryview] = []
+        while len(found) < count and taker.wait(5000):
+            found += filter(None, [inbox.recv()])
+        assert not taker.wait(50)
+        return found
+
+    begun = time.monotonic()
+    assert lane.send(b"a") and lane.send(b"b") and lane.send(b"c")
+    assert taken(1) == [b"a"] and time.monotonic() - begun < PATIENT_S, "this machine was too slow to tell anything"
+    time.sleep(PATIENT_S)
+    assert lane.send(b"d") and taken(1) == [b"bcd"]
+    assert lane.send(b"e") and lane.send(bytes(LARGE)) and lane.send(bytes(2 * LARGE))
+    assert taken(3) == [b"e", bytes(LARGE), bytes(2 * LARGE)]
+    many = [bytes([n]) * (LARGE // 4 + 1) for n in range(5)]
+    assert all(map(lane.send, many)) and taken(1) == [b"".join(many[:3])]
+
+
+def test_a_full_lane_says_so_to_who_sends_for_a_patient_one_as_well(buses: Callable[[], Bus]) -> None:
+    buses().pull("binance-archive")
+    lane = buses().push("binance-archive", is_patient=True)
+    assert not all(lane.send(bytes(LARGE)) for _ in range(4 * HIGH_WATER)) and lane.skipped
 
 
 def test_a_full_lane_says_so_at_once(buses: Callable[[], Bus]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.edges import IDLE_LOOK_NS, MOST, MUCH, Inlet, Outlet
+from shared.edges import IDLE_LOOK_NS, MOST, MUCH, PATIENT_LOOK_NS, Inlet, Outlet
 from shared.events import Batch, Rejected, Trade
 from shared.files import Files
 from shared.journal import HEADER, Reader, Writer, pack, segment_path, unpack
@@ -157,15 +157,16 @@ def test_what_comes_twice_is_taken_once(tmp_path: Path) -> None:
     assert taken(inlet) == [1, 4]
 
 
-def test_a_lost_last_message_is_found_after_silence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("look_ns", [IDLE_LOOK_NS, PATIENT_LOOK_NS])
+def test_a_lost_last_message_is_found_after_silence(tmp_path: Path, look_ns: int) -> None:
     disk, lane = Files(tmp_path), FakeLane()
     outlet = producer(disk, [lane])
-    inlet = Inlet(Reader(disk, FOLDER), lane, 0)
+    inlet = Inlet(Reader(disk, FOLDER), lane, 0, look_ns)
     assert inlet.take(0) == []
     give(outlet, 1)
     lane.messages.clear()
-    assert inlet.take(IDLE_LOOK_NS - 1) == []
-    assert [batch.first for batch in inlet.take(IDLE_LOOK_NS)] == [1]
+    assert inlet.take(look_ns - 1) == [] and inlet.look == look_ns
+    assert [batch.first for batch in inlet.take(look_ns)] == [1]
 
 
 def test_a_full_lane_is_skipped_counted_and_read_from_the_journal(tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from shared import checkpoint, runner
-from shared.edges import IDLE_LOOK_NS, Inlet, Outlet
+from shared.edges import IDLE_LOOK_NS, PATIENT_LOOK_NS, Inlet, Outlet
 from shared.events import Bar, Batch
 from shared.files import Files
 from shared.journal import Reader, Writer
 from shared.process import Heart, Lifeline
 from shared.runner import COMMIT_NS, FLUSH_NS, Context, Loop
+from shared.topology import Node, Pipeline
 
 SOURCE, OWN = "journal/binance/binance", "journal/bars_1s/bars_1s.binance"
 
@@ -372,6 +375,24 @@ def test_outputs_wait_for_the_next_fsync_and_nobody_is_awake_meanwhile(tmp_path:
     setting.bed.wait = noting  # type: ignore[method-assign]
     runner.run(setting, [loop])  # type: ignore[arg-type]
     assert slept[:4] == [(100, 2), (75, 2), (25, 3), (100, 3)]
+
+
+def test_who_only_keeps_what_comes_looks_into_the_journal_after_a_longer_silence(tmp_path: Path) -> None:
+    nodes = (
+        Node("binance", "sources", "ingest"),
+        Node("bars_1s", "transforms", "aggregator", ("binance",)),
+        Node("archive", "sinks", "archiver", ("binance",)),
+    )
+    disk, clock, looks = Files(tmp_path), FakeClock(), dict[str, int]()
+    for name in ("bars_1s", "archive"):
+        setting: Any = SimpleNamespace(
+            pipeline=Pipeline("/p.yml", "/lake", {node.name: node for node in nodes}), name=name, disk=disk, bus=None,
+            clock=clock, publisher=lambda: None, lanes=lambda _: [], writer=lambda own, state: Writer(disk, OWN, state),
+        )  # fmt: skip
+        (loop,) = runner._loops(setting, Copy)
+        loop.turn()
+        looks[name] = loop.inlet.look - clock.now
+    assert looks == {"bars_1s": IDLE_LOOK_NS, "archive": PATIENT_LOOK_NS}
 
 
 def test_of_several_journals_the_one_that_is_due_first_ends_the_sleep(tmp_path: Path) -> None:

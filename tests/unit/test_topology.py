@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from shared import topology
+from shared.process import Setting
 from shared.topology import Node, Pipeline
 
 
@@ -53,6 +55,27 @@ def test_an_edge_is_one_journal_read_by_one_consumer() -> None:
     assert [edge.name for edge in topology.inputs(TWO, "parquet")] == ["bars_1s.spot-parquet", "bars_1s.perps-parquet"]
     assert [edge.name for edge in topology.outputs(TWO, "spot")] == ["spot-bars_1s", "spot-archive"]
     assert len(topology.edges(TWO)) == 6
+
+
+def test_who_only_keeps_what_comes_may_wait_and_a_sink_of_one_s_own_may_not() -> None:
+    own = Node("alarm", "sinks", "my.alarm", ("binance",))
+    found = pipeline(source("binance"), bars("binance"), archive("binance"), own, parquet("bars_1s"))
+    assert {name for name, node in found.nodes.items() if node.is_patient} == {"archive", "parquet"}
+    lanes = dict[str, bool]()
+
+    def push(edge: str, is_patient: bool) -> None:
+        lanes[edge] = is_patient
+
+    for name in ("binance", "bars_1s", "archive", "alarm"):
+        setting: Any = SimpleNamespace(pipeline=found, name=name, bus=SimpleNamespace(push=push))
+        for journal in topology.journals(found, name):
+            Setting.lanes(setting, journal)
+    assert lanes == {
+        "binance-bars_1s": False,
+        "binance-archive": True,
+        "binance-alarm": False,
+        "bars_1s.binance-parquet": True,
+    }
 
 
 def test_a_journal_knows_its_venue_however_far_down() -> None:
