@@ -51,8 +51,6 @@ class Config(StageConfig, kw_only=True, frozen=True):
 class Aggregator:
     """The bars of one source's journal."""
 
-    patience = 10
-
     def __init__(self, context: Context, config: Config) -> None:
         self._checkpoint = Checkpoint(context.disk, context.checkpoint)
         self._settings = (

@@ -56,7 +56,6 @@ class Config(StageConfig, kw_only=True, frozen=True):
 class Archiver:
     """The archive of one source's journal: ``raw/``, ``feed/`` and ``rejected/`` of the open hours."""
 
-    patience = 10
     keeps_rejected = True
 
     def __init__(self, context: Context, config: Config) -> None:

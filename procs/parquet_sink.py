@@ -63,7 +63,7 @@ Place = tuple[str, int]
 class ParquetSink:
     """The bars of one journal: ``parquet/`` of the open hours."""
 
-    patience = 50
+    commit_pause = 50
     """A file costs more than the rows in it: who catches up writes fewer and longer ones."""
 
     def __init__(self, context: Context, config: Config) -> None:

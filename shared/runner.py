@@ -30,6 +30,8 @@ MS = 1_000_000
 COMMIT_NS = 1000 * MS
 FLUSH_NS = 200 * MS
 """Between two fsyncs of the source for outputs that wait (one serves many): of a bar a second none waits."""
+COMMIT_PAUSE = 10
+"""After a commit so many times as long passes without one, so that a tenth of the time goes to them at most."""
 TRIM_NS = 5000 * MS
 CATCHING_UP_NS = 200 * MS
 """Between the beats of who has just started and is behind."""
@@ -63,8 +65,6 @@ class Stage(Protocol):
     given: int
     """Sequence number of the last output handed over (0 for a sink). After `open`: as of the checkpoint."""
     counters: dict[str, int]
-    patience: int
-    """A commit is followed by so many times as long without one."""
 
     def open(self) -> int:
         """Recovers from the last checkpoint; returns the last sequence number that is part of the output."""
@@ -78,6 +78,14 @@ class Stage(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Sparing(Protocol):
+    """A stage whose commits are made less often still than those of others, where they are costly."""
+
+    commit_pause: int
+    """Times as long without one as a commit took."""
 
 
 @runtime_checkable
@@ -111,6 +119,7 @@ class Loop:
         self.name = name
         self._caution = caution
         self.stage = stage
+        self._commit_pause = stage.commit_pause if isinstance(stage, Sparing) else COMMIT_PAUSE
         self._clock = clock
         self.inlet = inlet(stage.open())
         if caution is not None:
@@ -153,7 +162,7 @@ class Loop:
         # Where a commit is costly (hundreds of files), it is made less often.
         # And once more where nothing follows: journals let go what both slots of a checkpoint know of.
         is_due = self._dirty or not (batches or self._is_twofold)
-        if is_due and now - self._committed >= max(COMMIT_NS, self.stage.patience * self._commit_cost):
+        if is_due and now - self._committed >= max(COMMIT_NS, self._commit_pause * self._commit_cost):
             self.commit()
         return bool(batches)
 

@@ -16,7 +16,7 @@ from shared.events import Bar, Batch
 from shared.files import Files
 from shared.journal import Reader, Writer
 from shared.process import Heart, Lifeline
-from shared.runner import COMMIT_NS, FLUSH_NS, Context, Loop
+from shared.runner import COMMIT_NS, COMMIT_PAUSE, FLUSH_NS, Context, Loop
 from shared.topology import Node, Pipeline
 
 SOURCE, OWN = "journal/binance/binance", "journal/bars_1s/bars_1s.binance"
@@ -51,8 +51,6 @@ class Told(Files):
 
 class Copy:
     """Gives a bar for each batch it takes."""
-
-    patience = 10
 
     def __init__(self, context: Context) -> None:
         self._ckpt = checkpoint.Checkpoint(context.disk, context.checkpoint)
@@ -163,10 +161,11 @@ def test_a_drain_reads_to_the_end_commits_as_final_and_closes(tmp_path: Path) ->
     assert checkpoint.peek(scene.disk, "journal/bars_1s/ckpt-binance")["position"] == scene.source.last
 
 
-@pytest.mark.parametrize("patience", [4, 10])
-def test_a_costly_commit_is_made_less_often(tmp_path: Path, patience: int) -> None:
+@pytest.mark.parametrize("pause", [4, COMMIT_PAUSE])
+def test_a_costly_commit_is_made_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: int) -> None:
+    if pause != COMMIT_PAUSE:
+        monkeypatch.setattr(Copy, "commit_pause", pause, raising=False)
     scene = Scene(tmp_path)
-    scene.stage.patience = patience
     plain = scene.stage.commit
 
     def slow(final: bool = False) -> None:
@@ -178,7 +177,7 @@ def test_a_costly_commit_is_made_less_often(tmp_path: Path, patience: int) -> No
     scene.clock.now += COMMIT_NS
     scene.loop.turn()
     assert len(scene.stage.commits) == 1
-    for _ in range(patience - 1):
+    for _ in range(pause - 1):
         scene.give(1)
         scene.clock.now += COMMIT_NS
         scene.loop.turn()

@@ -84,7 +84,6 @@ class Outlet:
 
 
 class Stage:
-    patience = 10
     given = 0
     counters: dict[str, int] = {}
 
