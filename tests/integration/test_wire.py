@@ -118,6 +118,13 @@ def test_a_full_lane_says_so_to_who_sends_for_a_patient_one_as_well(buses: Calla
     assert not all(lane.send(bytes(LARGE)) for _ in range(4 * HIGH_WATER)) and lane.skipped
 
 
+def test_a_sender_holds_no_more_for_who_is_patient_than_for_others(buses: Callable[[], Bus]) -> None:
+    """His messages are as many times larger: a quarter as many are held while nobody takes them."""
+    bus = buses()
+    most = [bus.push("binance-archive", is_patient)._socket.getsockopt(zmq.SNDHWM) for is_patient in (False, True)]
+    assert most == [HIGH_WATER, HIGH_WATER // 4]
+
+
 def test_a_full_lane_says_so_at_once(buses: Callable[[], Bus]) -> None:
     buses().pull("binance-archive")  # nobody reads it
     lane = buses().push("binance-archive")
