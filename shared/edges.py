@@ -25,7 +25,9 @@ PATIENT_LOOK_NS = 350_000_000
 
 
 class Inlet:
-    """The consumer's end of an edge: every record once and in order, from the lane or else from the journal."""
+    """The consumer's end of an edge: every record once and in order, from the lane or else from the journal, which is
+    looked into after `look_ns` of silence.
+    """
 
     def __init__(self, reader: Reader, inbox: Inbox | None, position: int, look_ns: int = IDLE_LOOK_NS) -> None:
         self._reader = reader

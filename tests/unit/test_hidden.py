@@ -151,6 +151,7 @@ def test_hidden_files_count_no_more_once_the_new_one_has_its_name() -> None:
     disk.write(f"{RAW}/new_part_13.jsonl.zst.tmp", b"")
     assert not archive.parts(disk, RAW), "of another hour"
     disk.write(f"{RAW}/new_part_12.jsonl.zst.tmp", b"")
+    disk.write(f"{RAW}/old_part_1200.jsonl.bak", b"somebody's own")
     assert seen(disk) == whole
     disk.remove(f"{RAW}/new_part_12.jsonl.zst.tmp")
     disk.write(f"{RAW}/part_12.jsonl.zst", zstandard.compress(text))

@@ -225,6 +225,9 @@ def test_a_reader_makes_durable_what_is_there_and_does_not_fall_over_what_is_not
     disk.synced.clear()
     Reader(disk, FOLDER).sync(firsts[1], firsts[3])
     assert disk.synced == [segment_path(FOLDER, first) for first in firsts[1:4]]
+    disk.synced.clear()
+    Reader(disk, FOLDER).sync(firsts[-1] - 1, w.last)
+    assert disk.synced == [segment_path(FOLDER, firsts[-1])], "the newest one has no successor"
     for first in firsts:  # by somebody who should not have
         disk.remove(segment_path(FOLDER, first))
     disk.synced.clear()

@@ -53,6 +53,18 @@ def run(loop: Loop) -> None:
     loop.outlet.sync()
 
 
+def ten_seconds(disk: Disk) -> tuple[Writer, Loop]:
+    """A source that has them, and an aggregator whose checkpoint counts them."""
+    source = Writer(disk, SOURCE, lambda: b"", segment_bytes=1)
+    source.open()
+    for second in range(10):
+        record(source, second)
+    loop = start(disk)
+    run(loop)
+    loop.commit()
+    return source, loop
+
+
 def given(disk: Disk) -> tuple[list[int], list[int]]:
     """The numbers of the records of bars, and the seconds that they tell."""
     batches: list[Batch] = []
@@ -69,13 +81,7 @@ def test_bars_go_on_behind_the_hole_and_none_stands_twice(tmp_path: Path, until:
     journal loses the first twenty before it starts again, or when it `has_started` and took nothing yet.
     """
     disk = Files(tmp_path)
-    source = Writer(disk, SOURCE, lambda: b"", segment_bytes=1)
-    source.open()
-    for second in range(10):
-        record(source, second)
-    loop = start(disk)
-    run(loop)
-    loop.commit()
+    source, loop = ten_seconds(disk)
     for second in range(10, until):
         record(source, second)
     run(loop)
@@ -109,13 +115,7 @@ def test_what_it_went_on_without_does_not_come_back_after_a_power_cut(has_starte
     """Else it would give again, of more trades, what stands already."""
     for seed in range(12):
         disk = SimDisk(Medium(Random(seed)))
-        source = Writer(disk, SOURCE, lambda: b"", segment_bytes=1)
-        source.open()
-        for second in range(10):
-            record(source, second)
-        loop = start(disk)
-        run(loop)
-        loop.commit()
+        source, loop = ten_seconds(disk)
         for second in range(10, 24):
             record(source, second)
         run(loop)
