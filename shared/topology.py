@@ -37,8 +37,8 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def is_patient(self) -> bool:
-        """Whether it only keeps what comes, so that nobody waits for it."""
-        return self.run in ("archiver", "parquet_sink")
+        """Whether nobody waits for it: it only keeps what comes, or waits itself for seconds that are over."""
+        return self.run in ("archiver", "parquet_sink", "aggregator")
 
     @property
     def module(self) -> str:

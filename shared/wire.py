@@ -165,7 +165,7 @@ class _Lane:
 
     def send(self, data: bytes) -> bool:
         if not self._is_patient:
-            return self._send(data)
+            return self._send([data])
         is_sent = not self._held or self._size + len(data) <= LARGE or self._send_held()
         self._held.append(data)
         self._size += len(data)
@@ -176,14 +176,14 @@ class _Lane:
     def _send_held(self) -> bool:
         held, self._held, self._size = self._held, [], 0
         self._sent = time.monotonic()
-        return self._send(held[0] if len(held) == 1 else b"".join(held))
+        return self._send(held)
 
-    def _send(self, data: bytes) -> bool:
+    def _send(self, records: list[bytes]) -> bool:
         if (self._endpoint is None or self._bus.moves) and time.monotonic() - self._looked > self._LOOK_AGAIN_S:
             self._connect()
         if self._endpoint is not None:
             try:
-                self._socket.send(self._bus.shared(data), zmq.NOBLOCK, copy=False)
+                self._socket.send(self._bus.shared(records), zmq.NOBLOCK, copy=False)
                 return True
             except zmq.Again:
                 pass
@@ -199,7 +199,7 @@ class Publisher:
 
     def send(self, topic: str, data: bytes) -> None:
         try:
-            self._socket.send_multipart((topic.encode(), self._bus.shared(data)), zmq.NOBLOCK, copy=False)
+            self._socket.send_multipart((topic.encode(), self._bus.shared([data])), zmq.NOBLOCK, copy=False)
         except zmq.Again:  # never slows the mesh; the watcher sees the jump in the sequence
             return
 
@@ -260,7 +260,7 @@ class Bus:
         self._inboxes: list[_Inbox] = []
         self.moves = mesh.transport == "tcp"
         """Endpoints may change when the binder restarts."""
-        self._sent: tuple[bytes, zmq.Frame] = b"", zmq.Frame()
+        self._sent: tuple[list[bytes], zmq.Frame] = [], zmq.Frame()
 
     def _edge_file(self, edge: str) -> Path:
         return self._lake / "run" / "edges" / f"{edge}.json"
@@ -311,10 +311,10 @@ class Bus:
             socket.setsockopt(zmq.CURVE_PUBLICKEY, self.mesh.curve.public.encode())
         return socket
 
-    def shared(self, data: bytes) -> zmq.Frame:
-        """A message as ZeroMQ holds it. What goes to several ends in turn is copied for all of them once."""
-        if self._sent[0] is not data:
-            self._sent = data, zmq.Frame(data, copy=True)
+    def shared(self, records: list[bytes]) -> zmq.Frame:
+        """One message as ZeroMQ holds it. What goes to several ends in turn is copied for all of them once."""
+        if self._sent[0] != records:  # the same objects, as a rule, of which no byte is looked at
+            self._sent = records, zmq.Frame(records[0] if len(records) == 1 else b"".join(records), copy=True)
         return self._sent[1]
 
     def pull(self, edge: str) -> _Inbox:

@@ -291,3 +291,10 @@ def test_the_runs_file_is_for_its_owner_alone(tmp_path: Path) -> None:
         Path(mesh.folder).rmdir()
     (tmp_path / "run" / "mesh.json").write_bytes(b"{")
     assert find_mesh(tmp_path) is None
+
+
+def test_what_goes_to_several_ends_in_turn_is_made_one_message_once(buses: Callable[[], Bus]) -> None:
+    bus, sent = buses(), [[b"a" * 20, b"b" * 20], [b"a" * 20], [b"a" * 20, b"c" * 20]]
+    first, second = zip(*((bus.shared(records), bus.shared(list(records))) for records in sent), strict=True)
+    assert all(one is other for one, other in zip(first, second, strict=True))
+    assert [frame.bytes for frame in first] == [b"".join(records) for records in sent]

@@ -376,14 +376,15 @@ def test_outputs_wait_for_the_next_fsync_and_nobody_is_awake_meanwhile(tmp_path:
     assert slept[:4] == [(100, 2), (75, 2), (25, 3), (100, 3)]
 
 
-def test_who_only_keeps_what_comes_looks_into_the_journal_after_a_longer_silence(tmp_path: Path) -> None:
+def test_who_may_wait_looks_into_the_journal_after_a_longer_silence(tmp_path: Path) -> None:
     nodes = (
         Node("binance", "sources", "ingest"),
         Node("bars_1s", "transforms", "aggregator", ("binance",)),
+        Node("alarm", "transforms", "my.alarm", ("binance",)),
         Node("archive", "sinks", "archiver", ("binance",)),
     )
     disk, clock, looks = Files(tmp_path), FakeClock(), dict[str, int]()
-    for name in ("bars_1s", "archive"):
+    for name in ("bars_1s", "alarm", "archive"):
         setting: Any = SimpleNamespace(
             pipeline=Pipeline("/p.yml", "/lake", {node.name: node for node in nodes}), name=name, disk=disk, bus=None,
             clock=clock, publisher=lambda: None, lanes=lambda _: [], writer=lambda own, state: Writer(disk, OWN, state),
@@ -391,7 +392,7 @@ def test_who_only_keeps_what_comes_looks_into_the_journal_after_a_longer_silence
         (loop,) = runner._loops(setting, Copy)
         loop.turn()
         looks[name] = loop.inlet.look - clock.now
-    assert looks == {"bars_1s": IDLE_LOOK_NS, "archive": PATIENT_LOOK_NS}
+    assert looks == {"bars_1s": PATIENT_LOOK_NS, "alarm": IDLE_LOOK_NS, "archive": PATIENT_LOOK_NS}
 
 
 def test_of_several_journals_the_one_that_is_due_first_ends_the_sleep(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def test_an_edge_is_one_journal_read_by_one_consumer() -> None:
     assert len(topology.edges(TWO)) == 6
 
 
-def test_who_only_keeps_what_comes_may_wait_and_a_sink_of_one_s_own_may_not() -> None:
+def test_who_is_waited_for_by_nobody_may_wait_and_a_stage_of_one_s_own_may_not() -> None:
     own = Node("alarm", "sinks", "my.alarm", ("binance",))
     found = pipeline(source("binance"), bars("binance"), archive("binance"), own, parquet("bars_1s"))
-    assert {name for name, node in found.nodes.items() if node.is_patient} == {"archive", "parquet"}
+    assert {name for name, node in found.nodes.items() if node.is_patient} == {"archive", "parquet", "bars_1s"}
     lanes = dict[str, bool]()
 
     def push(edge: str, is_patient: bool) -> None:
@@ -71,7 +71,7 @@ def test_who_only_keeps_what_comes_may_wait_and_a_sink_of_one_s_own_may_not() ->
         for journal in topology.journals(found, name):
             Setting.lanes(setting, journal)
     assert lanes == {
-        "binance-bars_1s": False,
+        "binance-bars_1s": True,
         "binance-archive": True,
         "binance-alarm": False,
         "bars_1s.binance-parquet": True,
