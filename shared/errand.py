@@ -15,7 +15,7 @@ from shared import compiled, config, paths, topology
 from shared.files import Disk, Files
 from shared.locks import Held, Lock
 from shared.logs import setup
-from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, check_schema, command_line, stage_name
+from shared.process import EXIT_CONFIG, EXIT_CRASHED, Lifeline, check_schema, command_line, stage_name, tune_gc
 from shared.room import NoRoom
 
 C = TypeVar("C", bound=config.StageConfig)
@@ -83,6 +83,7 @@ def run(
         lifeline.watch_stdin()
     given = frozenset(flag for flag in flags or {} if getattr(args, flag.replace("-", "_")))
     errand = Errand(Files(lake), settings, pipeline, args.date, args.json, lifeline, given)
+    tune_gc()
     try:
         return work(errand)
     except NoRoom as error:

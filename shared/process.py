@@ -235,10 +235,15 @@ def prepare(run_name: str, kind: type[C], args: argparse.Namespace) -> tuple[Set
         sys.exit(EXIT_CRASHED)
 
 
+def tune_gc() -> None:
+    """Before the work begins: what stands by now stays, and is searched for cycles no more; new objects seldom."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+
+
 def guarded(setting: Setting, work: Callable[[], Any]) -> int:
     """Runs `work`; what it raises is logged and becomes the exit code. One of the two places that catch everything."""
-    gc.freeze()  # what stands by now stays: no search for cycles need walk it again
-    gc.set_threshold(GARBAGE)
+    tune_gc()
     try:
         work()
         return EXIT_ASKED

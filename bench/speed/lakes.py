@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from shared import compiled, paths
 from shared.barfiles import bar_table
 from shared.events import Bar, Quote, Trade
 from shared.lines import line
+from supervision import children
 
 Say = Callable[[str], None]
 WORK_S: Final = 3600.0
@@ -30,10 +31,10 @@ DAY_S: Final = 86_400
 COPIES: Final = 20
 
 
-def _process(command: Sequence[str]) -> dict[str, Any]:
+def _process(command: Sequence[str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What a process says at its end, and how long it took as a whole. Raises RuntimeError."""
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WORK_S, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=WORK_S, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-500:]}")
     said: dict[str, Any] = json.loads(done.stdout)
@@ -42,7 +43,8 @@ def _process(command: Sequence[str]) -> dict[str, Any]:
 
 
 def _ours(what: str, lake: Path, out: Path) -> dict[str, Any]:
-    return _process([sys.executable, "-m", "bench.speed.questions", what, str(lake), str(out)])
+    command = [sys.executable, "-m", "bench.speed.questions", what, str(lake), str(out)]
+    return _process(command, children.environment(gently=True) if what == "rebuild" else None)  # as a batch has it
 
 
 def compact(lake: Path) -> float:

@@ -46,9 +46,11 @@ def rebuild(lake: Path, out: Path) -> dict[str, Any]:
     from shared import compiled
     from shared.barfiles import bar_table
     from shared.files import Files
+    from shared.process import tune_gc
     from shared.rebuild import Rebuild
 
     compiled.load()
+    tune_gc()
     bars = Rebuild(Files(lake), "binance", SYMBOL).day(DATE)
     Files(out.parent).write_table(out.name, bar_table(bars, "binance"), "snappy")
     return {"trades": sum(bar.trade_count for bar in bars), "rows": len(bars)}
