@@ -90,7 +90,9 @@ _Int = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """What a table can hold: a line that was damaged on disk must not end who reads it."""
 
 
-class _Raw(msgspec.Struct):
+class RawLine(msgspec.Struct, gc=False):
+    """What may stand in a raw line; numbers with their digits as they stand there."""
+
     symbol: str
     ts_recv: _Int
     stream: str
@@ -113,13 +115,14 @@ class _Raw(msgspec.Struct):
     ask_qty: msgspec.Raw = _NULL
 
 
-_raw = msgspec.json.Decoder(_Raw)
+raw_line = msgspec.json.Decoder(RawLine).decode
+"""The keys of one line. Raises ValueError, RecursionError."""
 _any = msgspec.json.Decoder(dict[str, Any])
 
 
 def parse_line(data: bytes) -> Trade | AggTrade | Quote:
     """A raw line as the event it was. Raises ValueError for anything else (msgspec.DecodeError is one)."""
-    r = _raw.decode(data)
+    r = raw_line(data)
     if r.stream == "trade":
         return Trade(
             r.symbol, r.ts, _int(r.ts_event), r.ts_sent, r.ts_recv, _digits(r.price), _digits(r.qty), _side(r.side),

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from loguru import logger
 
+from procs.compactor import rawrows
 from procs.compactor.fold import BAR_OPTIONS, one_a_second, set_aside
 from procs.compactor.swap import Made, Swap
 from procs.compactor.ticks import Ticks
@@ -206,15 +207,19 @@ class Day:
     def _gather(self, gathered: dict[str, Ticks], removed: Removed) -> None:
         for part in archive.parts(self._disk, self._raw):
             for lines in archive.blocks(self._disk, f"{self._raw}/{part.name}"):
-                events = list(_events(lines))
-                for ticks in gathered.values():
-                    ticks.add(events)
+                tables = rawrows.tables(lines)
+                for kind, rows in (tables or {}).items():
+                    gathered[kind].add_rows(rows)
+                if tables is None:
+                    events = list(_events(lines))
+                    for ticks in gathered.values():
+                        ticks.add(events)
         for kind, ticks in gathered.items():
             path = paths.tick_file(self._venue, self._symbol, kind, self._date)
             for hour in removed.hours if self._disk.size(path) is not None else ():
                 start = paths.day_start(self._date) + hour * paths.HOUR
                 for rows in tickfiles.rows_of(self._disk, path, start, start + paths.HOUR):
-                    ticks.add_rows(rows)
+                    ticks.add_ticks(rows)
 
 
 def _events(lines: list[bytes]) -> Iterator[archive.Line]:

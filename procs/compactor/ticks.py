@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from procs.compactor import packing
+from procs.compactor import packing, rawrows
 from procs.compactor.packing import GROUP
 from procs.compactor.swap import HOME
 from shared.archive import Line
@@ -27,7 +29,6 @@ SPILL = "spill_"
 PRICES, SIZES = ("price", "bid", "ask"), ("qty", "bid_qty", "ask_qty")
 NANOSECONDS = pa.timestamp("ns", tz="UTC")
 _INT64_DIGITS = 18
-_TEXT = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()) for name, kind in RAW_COLUMNS])
 
 
 class _Run(msgspec.Struct):
@@ -91,7 +92,7 @@ class Ticks:
     # --- what comes ---
 
     def add(self, events: Iterable[Line]) -> None:
-        """Those of this kind, that is."""
+        """Those of them that are of this kind."""
         rows = [event for event in events if type(event) is self._event]
         if not rows:
             return
@@ -103,14 +104,15 @@ class Ticks:
             values = [getattr(row, name) for row in rows] if hasattr(rows[0], name) else None
             column = pa.string() if kind in ("string", "decimal") else pa.int64()
             columns.append(pa.array(values, column) if values is not None else pa.nulls(len(rows), column))
-        self._add(pa.Table.from_arrays(columns, schema=_TEXT))
+        self.add_rows(pa.Table.from_arrays(columns, schema=rawrows.SCHEMA))
 
-    def add_rows(self, rows: pa.Table) -> None:
+    def add_ticks(self, rows: pa.Table) -> None:
         """Of an earlier tick file."""
         if rows.num_rows:
-            self._add(as_text(rows).cast(_TEXT))
+            self.add_rows(as_text(rows).cast(rawrows.SCHEMA))
 
-    def _add(self, rows: pa.Table) -> None:
+    def add_rows(self, rows: pa.Table) -> None:
+        """Of `rawrows.SCHEMA`, at least one, and of this kind."""
         self._note(rows)
         self._waiting.append(rows)
         self._count += rows.num_rows
@@ -126,10 +128,18 @@ class Ticks:
         self._span = _wider(self._span, rows.column("ts"))
         self._ends = _wider(self._ends, rows.column(self._id))
         if self._kind != "quotes":
-            self._repeated += sum(not self._held.add(one) for one in rows.column(self._id).to_pylist())
+            self._hold(rows.column(self._id).to_numpy())
             for counted in pc.value_counts(rows.column("source").combine_chunks()).to_pylist():
                 source = counted["values"]
                 self.sources[source] = self.sources.get(source, 0) + counted["counts"]
+
+    def _hold(self, ids: NDArray[np.int64]) -> None:
+        once = np.unique(ids)
+        new = sum(
+            self._held.add_range(int(run[0]), int(run[-1]))
+            for run in np.split(once, np.flatnonzero(np.diff(once) != 1) + 1)
+        )
+        self._repeated += len(ids) - new
 
     def _end_run(self, spill: bool) -> None:
         if not self._waiting:
@@ -187,7 +197,7 @@ class Ticks:
     def _merged(self) -> Iterator[pa.Table]:
         """Runs overlap by little: of each only what the later ones may come before is kept back."""
         runs = sorted(self._runs, key=lambda run: run.low)
-        pending = _TEXT.empty_table()
+        pending = rawrows.SCHEMA.empty_table()
         for at, run in enumerate(runs):
             rows = run.rows if run.rows is not None else self._disk.read_table(run.path)
             if pending.num_rows:
