@@ -21,7 +21,8 @@ SCHEMA: Final = pa.schema([(name, pa.int64() if kind == "int64" else pa.string()
 TOGETHER: Final = 2000
 """Lines whose rows stay in the processor's cache until they are columns."""
 _NUMBERS: Final = {name for name, kind in RAW_COLUMNS if kind == "decimal"}
-_NUMBER: Final = rf"^[0-9][0-9.]{{0,{MAX_CHARS + 1}}}$"
+_NUMBER: Final = rf"^[0-9.]{{1,{MAX_CHARS + 2}}}$"
+"""What a number of JSON may be; none begins with a point."""
 _PLACE: Final = {name: at for at, name in enumerate(RawLine.__struct_fields__)}
 _MAY_LACK: Final = {Trade: {"ts_sent", "trade_type"}, Quote: {"ts_sent", "ts_event"}, AggTrade: {"ts_sent"}}
 

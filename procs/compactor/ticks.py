@@ -134,12 +134,9 @@ class Ticks:
                 self.sources[source] = self.sources.get(source, 0) + counted["counts"]
 
     def _hold(self, ids: NDArray[np.int64]) -> None:
-        once = np.unique(ids)
-        new = sum(
-            self._held.add_range(int(run[0]), int(run[-1]))
-            for run in np.split(once, np.flatnonzero(np.diff(once) != 1) + 1)
-        )
-        self._repeated += len(ids) - new
+        ids = np.sort(ids)
+        runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
+        self._repeated += len(ids) - sum(self._held.add_range(int(run[0]), int(run[-1])) for run in runs)
 
     def _end_run(self, spill: bool) -> None:
         if not self._waiting:

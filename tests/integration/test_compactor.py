@@ -122,6 +122,19 @@ def test_ticks_have_every_key_of_the_line_and_its_exact_digits(tmp_path: Path) -
     assert quotes["price"].null_count() == quotes.height
 
 
+def test_a_line_that_cannot_be_read_takes_no_other_out_of_the_ticks(tmp_path: Path) -> None:
+    disk = Files(tmp_path)
+    events, _ = an_evening(disk)
+    path = tmp_path / RAW / "part_2300.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    at = next(number for number, text in enumerate(whole) if b'"trade"' in text)
+    gone = msgspec.json.decode(whole[at])["trade_id"]
+    path.write_bytes(b"".join([*whole[:at], b'{"broken\n', *whole[at + 1 :]]))
+    compact(errand(disk))
+    ids = pl.read_parquet(tmp_path / f"ticks/{VENUE}/SOLUSDT/trades/{DATE}.parquet")["trade_id"].to_list()
+    assert ids == [e.trade_id for e in events if isinstance(e, Trade) and e.ts < MIDNIGHT and e.trade_id != gone]
+
+
 def test_numbers_too_long_for_64_bits_stay_exact(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     events, _ = an_evening(disk)

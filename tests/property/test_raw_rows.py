@@ -16,6 +16,7 @@ from procs.compactor.ticks import Ticks
 from shared.events import AggTrade, Quote, Trade
 from shared.files import Files
 from shared.lines import line, parse_line
+from shared.numbers import MAX_CHARS
 from shared.tickfiles import KINDS
 
 counts = st.integers(0, 2**63 - 1)
@@ -42,7 +43,7 @@ aggs = st.builds(AggTrade, names, counts, counts, maybe, counts, numbers, number
 plain = st.one_of(trades, quotes, aggs).map(lambda event: line(event).encode().rstrip(b"\n"))
 odd = st.sampled_from([
     b"", b"   ", b"{", b"[]", b"null", b'{"a":1}', b"\xff", b'{"stream":"trade"}',
-    b'{"stream":"other","symbol":"A","ts":1,"ts_recv":1}',
+    b'{"stream":"other","symbol":"A","ts":1,"ts_recv":1}', b'{"price":' + 100_000 * b"[",
 ])  # fmt: skip
 OLD = (
     b"12345",
@@ -102,6 +103,29 @@ def test_of_a_line_that_is_none_nothing_comes_and_of_its_block_nothing_at_once(
         assert rawrows.tables(lines) is None
     else:
         assert rawrows.tables(lines) == one_by_one(lines, at)
+
+
+TRADE = b'{"symbol":"A","ts":1,"ts_event":1,"ts_recv":1,"stream":"trade","price":1.5,"qty":2,"side":"buy","trade_id":7}'
+
+
+@pytest.mark.parametrize(("old", "new", "is_plain"), [
+    (b"1.5", b"1." + b"5" * (MAX_CHARS - 2), True),
+    (b"1.5", b"1." + b"5" * MAX_CHARS, True),
+    (b"1.5", b"1." + b"5" * (MAX_CHARS + 1), False),
+    (b"1.5", b"-1.5", False),
+    (b"1.5", b"15e-1", False),
+    (b"1.5", b"null", False),
+    (b'"buy"', b'"sell"', True),
+    (b'"buy"', b'"hold"', False),
+    (b'"buy"', b"null", False),
+    (b'"trade_id":7', b'"agg_id":7', False),
+    (b'"ts_event":1,', b"", False),
+])  # fmt: skip
+def test_one_line_that_is_none_among_others(at: Path, old: bytes, new: bytes, is_plain: bool) -> None:
+    lines = [TRADE, TRADE.replace(old, new), TRADE]
+    found = rawrows.tables(lines)
+    assert found == one_by_one(lines, at) if is_plain else found is None
+    assert sum(rows.num_rows for rows in one_by_one(lines, at).values()) == 2 + is_plain
 
 
 def test_many_lines_go_in_portions(at: Path) -> None:
