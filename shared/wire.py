@@ -30,7 +30,7 @@ PATIENT_S = 0.15
 """From one message to the next, at least, on a patient lane. More follows within a tenth of a second, or
 else the journal has it."""
 LARGE = 1 << 20
-"""Bytes that are sent to him at once."""
+"""Bytes that are sent on it at once."""
 _THERE = int(zmq.POLLIN)
 
 
