@@ -289,11 +289,7 @@ class Archiver:
         if entry.known is None:
             folder, _, name = entry.path.rpartition("/")
             clock = name.split("_")[1].removesuffix(".jsonl")
-            entry.known = set()
-            for part in archive.parts(self._disk, folder, int(clock[:2])):
-                if part.clock in ("", clock[2:]):
-                    data, _ = archive.content(self._disk, f"{folder}/{part.name}")
-                    entry.known.update(data.decode("utf-8", "surrogatepass").splitlines(keepends=True))
+            entry.known = archive.standing(self._disk, folder, clock)
         return text not in entry.known
 
     def _begin(self, key: str, start: int, first: int) -> OpenFile:

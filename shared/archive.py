@@ -167,20 +167,20 @@ Reader = Callable[[bytes, list[T]], Iterator[tuple[int, str]]]
 
 
 def _read(disk: Disk, folder: str, hour: int | None, read: Reader[T]) -> tuple[list[T], list[Problem]]:
-    for look in range(_LOOKS):
-        seen = parts(disk, folder, hour)
+    def there() -> list[Part]:
+        return parts(disk, folder, hour)
+
+    def once() -> tuple[list[Part], list[T], list[Problem]]:
         events: list[T] = []
         problems: list[Problem] = []
-        try:
-            for part in seen:
-                _read_part(disk, f"{folder}/{part.name}", part.is_open, read, events, problems)
-        except FileNotFoundError:
-            if look < _LOOKS - 1:
-                continue
-            raise
-        if (
-            parts(disk, folder, hour) == seen
-        ):  # else a file was renamed or folded meanwhile: its lines twice, or not at all
+        seen = there()
+        for part in seen:
+            _read_part(disk, f"{folder}/{part.name}", part.is_open, read, events, problems)
+        return seen, events, problems
+
+    for _ in range(_LOOKS):
+        seen, events, problems = hidden.reread(once, there)
+        if there() == seen:  # else a file was renamed or folded meanwhile: its lines twice, or not at all
             break
     return events, problems
 
@@ -224,6 +224,21 @@ def read_lines(disk: Disk, files: Iterable[str]) -> tuple[list[bytes], list[Prob
             problems.append(Problem(path, 0, trouble))
         found += [text + b"\n" for text in data.split(b"\n") if text]
     return found, problems
+
+
+def standing(disk: Disk, folder: str, clock: str) -> set[str]:
+    """The lines of the file that begins then (``1342``, or with seconds), each with its newline, wherever they stand
+    by now.
+    """
+
+    def there() -> list[Part]:
+        return [part for part in parts(disk, folder, int(clock[:2])) if part.clock in ("", clock[2:])]
+
+    def once() -> set[str]:
+        texts = (content(disk, f"{folder}/{part.name}")[0].decode("utf-8", "surrogatepass") for part in there())
+        return {line for text in texts for line in text.splitlines(keepends=True)}
+
+    return hidden.reread(once, there)
 
 
 def trades_of(lines: Iterable[bytes]) -> Iterator[Trade | AggTrade]:

@@ -99,12 +99,10 @@ class Stored:
 
     def hour(self, hour: int) -> tuple[pa.Table, list[str]]:
         """The rows of the hour, and the files that cannot be read."""
-        for _ in range(_LOOKS):
-            try:
-                return self._hour(hour)
-            except FileNotFoundError:  # replaced while we looked
-                continue
-        return BAR_SCHEMA.empty_table(), []
+        try:
+            return hidden.reread(lambda: self._hour(hour), lambda: bar_files(self._disk, *self._of))
+        except FileNotFoundError:
+            return BAR_SCHEMA.empty_table(), []
 
     def _hour(self, hour: int) -> tuple[pa.Table, list[str]]:
         files = bar_files(self._disk, *self._of)
@@ -119,9 +117,6 @@ class Stored:
     def forget(self) -> None:
         """Reads the day's file once more when it is asked again."""
         self._day = []
-
-
-_LOOKS = 3
 
 
 def by_second(rows: pa.Table, until: int) -> dict[int, dict[str, Any]]:

@@ -6,9 +6,12 @@ killed in between. A reader that went by plain names alone would take a part of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from shared.files import TMP, Disk
+
+T = TypeVar("T")
 
 NEW, OLD = "new_", "old_"
 """Before a name, with TMP behind it: neither ``part_*`` nor ``*.parquet`` matches such a name."""
@@ -49,7 +52,22 @@ def read(disk: Disk, path: str) -> bytes:
     return disk.read(path)
 
 
-_LOOKS = 3
+_LOOKS = 5
+
+
+def reread(read: Callable[[], T], seen: Callable[[], object]) -> T:
+    """What `read` returns. A swap renames file after file: where one is not where it was seen, all are read again, as
+    long as what is `seen` changes, and a few times where it does not. Raises FileNotFoundError.
+    """
+    looks = 0
+    while True:
+        before = seen()
+        try:
+            return read()
+        except FileNotFoundError:
+            looks += 1
+            if looks >= _LOOKS and seen() == before:
+                raise
 
 
 def where(disk: Disk, path: str) -> str:

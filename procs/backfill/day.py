@@ -8,7 +8,7 @@ from typing import Any
 import zstandard
 from loguru import logger
 
-from shared import archive, paths, staging
+from shared import archive, hidden, paths, staging
 from shared.events import AggTrade, Trade
 from shared.files import TMP, Disk
 from shared.holdings import Merged, merge
@@ -70,9 +70,12 @@ class Day:
 
     def _held(self, hour: int) -> list[bytes]:
         folder = paths.raw_dir(self.venue, self.symbol, self.date)
-        parts = archive.parts(self._disk, folder, hour)
-        if parts or hour not in archive.held_hours(self._disk, self.venue, self.symbol, self.date):
-            return self._read(*(f"{folder}/{one.name}" for one in parts))
+
+        def there() -> list[str]:
+            return [f"{folder}/{one.name}" for one in archive.parts(self._disk, folder, hour)]
+
+        if there() or hour not in archive.held_hours(self._disk, self.venue, self.symbol, self.date):
+            return hidden.reread(lambda: self._read(*there()), there)
         # Its lines are gone: what the ticks hold is held, and if anything is added it becomes lines again.
         events, _ = archive.read_hour(self._disk, self.venue, self.symbol, self.date, hour)
         return [line(event).encode() for event in sorted(events, key=lambda event: event.ts)]

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import msgspec
 
-from shared import archive, paths, quality, tickfiles
+from shared import archive, hidden, paths, quality, tickfiles
 from shared.archive import Problem
 from shared.barfiles import bar_table, starts
 from shared.bars import ENDS_QUOTES
@@ -197,13 +197,8 @@ def line_files(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> lis
 
 def lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str:
     """The same whether the hour's lines stand in minutes or are folded."""
-    for look in range(LOOKS):
-        try:
-            return _lines_hash(disk, venue, symbol, date, hour)
-        except FileNotFoundError:  # folded while we looked
-            if look == LOOKS - 1:
-                raise
-    raise AssertionError
+    of = (disk, venue, symbol, date, hour)
+    return hidden.reread(lambda: _lines_hash(*of), lambda: line_files(*of))
 
 
 def _lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str:

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import zstandard
 
+import procs.backfill.day as backfill_day
 from bench.simulation.disk import Killed, Medium, SimDisk
 from procs.compactor.day import Day
 from procs.compactor.fold import fold_bars, fold_lines
@@ -16,6 +17,7 @@ from procs.validator.hour import lines_hash
 from procs.validator.inventory import names
 from shared import archive, hidden, manifests, paths, staging, tickfiles
 from shared.barstore import Stored
+from shared.files import TMP
 from shared.lines import line
 from tests.fixtures.small_lake import HOUR, NOON, VENUE, Market, bars_of, write_bars, write_raw
 
@@ -199,3 +201,52 @@ def test_what_is_renamed_while_it_is_looked_for_is_read(happens: tuple[str, ...]
     assert hidden.read(disk, "x/a") == found
     with pytest.raises(FileNotFoundError):
         hidden.read(disk, "x/b")
+
+
+def slow_swap(disk: SimDisk, folder: str) -> list[str]:
+    """From now on each file of this folder is hidden at the very moment in which somebody begins to read it."""
+    plain, read_at = disk.read, list[str]()
+    disk.write(f"{folder}/{hidden.NEW}part_12.jsonl.zst{TMP}", b"")
+
+    def read(path: str, offset: int = 0, size: int = -1) -> bytes:
+        read_at.append(path)
+        if path.startswith(folder) and not hidden.is_hidden(path) and disk.size(path) is not None:
+            disk.rename(path, hidden.beside(path, hidden.OLD))
+        return plain(path, offset, size)
+
+    disk.read = read  # type: ignore[method-assign]
+    return read_at
+
+
+READERS: dict[str, tuple[Callable[[SimDisk], object], int]] = {
+    "lines": (lambda disk: archive.read_hour(disk, *OF, 12), 12),
+    "their hash": (lambda disk: lines_hash(disk, *OF, 12), 12),
+    "one file": (lambda disk: archive.standing(disk, RAW, "120005"), 1),
+    "a backfill": (lambda disk: backfill_day.Day(disk, *OF, lambda _: True, False)._held(12), 12),
+}
+
+
+@pytest.mark.parametrize(("read", "files"), READERS.values(), ids=READERS)
+def test_a_swap_of_many_files_is_read_beside_however_slow_it_is(read: Callable[[SimDisk], object], files: int) -> None:
+    disk = SimDisk(Medium(Random(1)))
+    disk.mkdir(HOME)
+    write_raw(disk, Market().events(NOON, 60), every_s=5)
+    before = read(disk)
+    reads = slow_swap(disk, RAW)
+    assert read(disk) == before
+    assert sum(not hidden.is_hidden(path) for path in reads) >= files
+
+
+def test_what_is_named_and_cannot_be_found_is_looked_for_a_few_times() -> None:
+    looks: list[int] = []
+
+    def read() -> None:
+        looks.append(1)
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        hidden.reread(read, lambda: "the same")
+    assert len(looks) == 5
+    with pytest.raises(FileNotFoundError):
+        hidden.reread(read, lambda: min(len(looks), 20))  # it moves on for a while
+    assert len(looks) == 21
