@@ -27,8 +27,8 @@ HIGH_WATER = 64
 flat out, which is what ingest grows by while a consumer stands still. What does not fit is read from the journal."""
 MAX_MESSAGE = (4 << 20) + 4096
 PATIENT_S = 0.15
-"""From one message to the next, at least, on a patient lane. More follows within a tenth of a second, or
-else the journal has it."""
+"""From one message to the next, at least, on a patient lane. More follows within a tenth of a second, or else the
+journal has it."""
 LARGE = 1 << 20
 """Bytes that are sent on it at once."""
 _THERE = int(zmq.POLLIN)

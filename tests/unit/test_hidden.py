@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
+import pyarrow as pa
 import pytest
 import zstandard
 
@@ -235,6 +236,32 @@ def test_a_swap_of_many_files_is_read_beside_however_slow_it_is(read: Callable[[
     reads = slow_swap(disk, RAW)
     assert read(disk) == before
     assert sum(not hidden.is_hidden(path) for path in reads) >= files
+
+
+def test_bars_are_read_beside_a_slow_swap_as_well() -> None:
+    disk = SimDisk(Medium(Random(1)))
+    write_bars(disk, bars_of(Market().events(NOON, 60), NOON + HOUR), every_s=5)
+    before = Stored(disk, *OF).hour(12)
+    plain, hides = disk.read_table, list[str]()
+    disk.write(f"{PARTS}/{hidden.NEW}hour_12.parquet{TMP}", b"")
+
+    def read_table(path: str) -> pa.Table:
+        if not hidden.is_hidden(path) and disk.size(path) is not None:
+            hides.append(path)
+            disk.rename(path, hidden.beside(path, hidden.OLD))
+        return plain(path)
+
+    disk.read_table = read_table  # type: ignore[method-assign]
+    assert before[0].num_rows and Stored(disk, *OF).hour(12) == before
+    assert len(hides) > 5
+
+
+def test_the_lines_of_a_minute_stand_in_its_folded_hour_as_well() -> None:
+    disk = lake(1)
+    before = archive.standing(disk, RAW, "120010")
+    fold_lines(disk, RAW, 12, 3)
+    assert before and archive.hours(disk, RAW) == [12] and len(archive.parts(disk, RAW)) == 1
+    assert before <= archive.standing(disk, RAW, "120010")
 
 
 def test_what_is_named_and_cannot_be_found_is_looked_for_a_few_times() -> None:
