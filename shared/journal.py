@@ -158,7 +158,7 @@ class Writer:
         self._file: Appender | None = None
         self._sizes: dict[int, int] = {}
         self._seen: checkpoint.Seen = {}
-        self._current = 0
+        self._current = self._full = 0
         self.last = 0
         """Last sequence number given out."""
         self.cut_bytes = 0
@@ -221,15 +221,15 @@ class Writer:
         if self._file is not None:
             self._file.sync()
             self._file.close()
-        first = self.last + 1
-        path = segment_path(self._folder, first)
+        path = segment_path(self._folder, first := self.last + 1)
         # A segment of this number may stand already, holding a state and no batch: replaced whole, never removed first.
         self._disk.write(path + ".tmp", pack(State(self._state()), first, 0))
         self._disk.replace(path + ".tmp", path)
         self._disk.sync_dir(self._folder)
         self._file = self._disk.appender(path)
         self._current = first
-        self._sizes[first] = self._file.size
+        self._sizes[first] = begun = self._file.size
+        self._full = max(self._segment_bytes, 2 * begun)  # as much of records as of state: else it fills with states
 
     def roll(self) -> None:
         """Begins a segment where none is open or the current one is full.
@@ -237,7 +237,7 @@ class Writer:
         To be called when the state covers what was appended and nothing beyond: what it counts too much would be held
         after a crash and never written.
         """
-        if self._file is None or self._file.size >= self._segment_bytes:
+        if self._file is None or self._file.size >= self._full:
             self._begin_segment()
 
     def append(self, batch: Batch) -> bytes:

@@ -151,6 +151,18 @@ def test_every_flipped_byte_ends_the_sound_part_and_nothing_wrong_is_read(tmp_pa
         assert batches == whole[: len(batches)] and len(batches) < 3
 
 
+def test_a_segment_holds_as_much_of_records_as_of_the_state_it_begins_with(tmp_path: Path) -> None:
+    """Else a journal that may hold little fills with states, and stays full for ever (simulated: 92114)."""
+    disk, state = Files(tmp_path), bytes(2000)
+    w = Writer(disk, FOLDER, lambda: state, ["journal/archive/ckpt-binance"], max_bytes=16_384)
+    w.open()
+    for n in range(1, 200):
+        w.roll()
+        w.append(Batch(n, n, []))
+    sizes = [disk.size(f"{FOLDER}/{name}") or 0 for name in disk.list(FOLDER)]
+    assert len(sizes) > 1 and min(sizes[:-1]) >= 2 * len(state) and max(sizes) < 3 * len(state)
+
+
 def test_segments_go_when_every_consumer_has_made_them_durable(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     w = writer(disk, segment_bytes=300)
