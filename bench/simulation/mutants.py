@@ -64,6 +64,7 @@ class KeepsTornTail(Writer):
         if firsts:
             self._current = firsts[-1]
             self._file = self._disk.appender(segment_path(self._folder, firsts[-1]))
+            self._full = self._segment_bytes  # not yet: else the next record would begin another one
         return found
 
 
