@@ -211,7 +211,7 @@ def _again(disk: Disk, date: str, wanted: set[str], streams: dict[str, Sequence[
         bars = list(rebuild.hours(date, hours))
         stage(disk, venue, symbol, date, hours, bars)
         found += 1
-        says = f"{venue} {symbol} {date}: {len(bars)} bars of {len(hours)} hours"
+        says = f"{venue} {symbol} {date}: {sum(map(len, bars))} bars of {len(hours)} hours"
         says += f", {len(still_open)} still being recorded" if still_open else ""
         sys.stdout.write(f"{plain(says)} -> {staging.folder(venue, symbol, date)}\n")
         for problem in rebuild.problems:

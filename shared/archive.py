@@ -129,13 +129,13 @@ def read_runs(
     if kernels.loops is None:
         lines, problems = read_hour(disk, venue, symbol, date, hour)
         return [lines] if lines else [], problems
-    from shared import lineruns  # numpy: who only writes the archive does without
+    from shared.lineruns import LineRuns, gathered  # numpy: who only writes the archive does without
 
-    library, singly = kernels.loops, _each(parse_line)
+    plain, singly = LineRuns(kernels.loops, symbol), _each(parse_line)
 
     def read(data: bytes, found: list[Columns | Line]) -> Iterator[tuple[int, str]]:
         number = 0
-        for run in lineruns.runs(library, symbol, data):
+        for run in plain.runs(data):
             if isinstance(run, Columns):
                 found.append(run)
                 number += len(run)
@@ -148,7 +148,7 @@ def read_runs(
     found, problems = _read(disk, raw_dir(venue, symbol, date), hour, read)
     if not found and not problems and hour in tickfiles.hours(disk, venue, symbol, date):
         found += tickfiles.read_hour(disk, venue, symbol, date, hour)
-    return lineruns.gathered(found), problems
+    return gathered(found), problems
 
 
 def read_day(disk: Disk, venue: str, symbol: str, date: str) -> Iterator[tuple[int, list[Line], list[Problem]]]:
@@ -170,10 +170,9 @@ def _read(disk: Disk, folder: str, hour: int | None, read: Reader[T]) -> tuple[l
     def there() -> list[Part]:
         return parts(disk, folder, hour)
 
-    def once() -> tuple[list[Part], list[T], list[Problem]]:
+    def once(seen: list[Part]) -> tuple[list[Part], list[T], list[Problem]]:
         events: list[T] = []
         problems: list[Problem] = []
-        seen = there()
         for part in seen:
             _read_part(disk, f"{folder}/{part.name}", part.is_open, read, events, problems)
         return seen, events, problems
@@ -234,8 +233,8 @@ def standing(disk: Disk, folder: str, clock: str) -> set[str]:
     def there() -> list[Part]:
         return [part for part in parts(disk, folder, int(clock[:2])) if part.clock in ("", clock[2:])]
 
-    def once() -> set[str]:
-        texts = (content(disk, f"{folder}/{part.name}")[0].decode("utf-8", "surrogatepass") for part in there())
+    def once(seen: list[Part]) -> set[str]:
+        texts = (content(disk, f"{folder}/{part.name}")[0].decode("utf-8", "surrogatepass") for part in seen)
         return {line for text in texts for line in text.splitlines(keepends=True)}
 
     return hidden.reread(once, there)

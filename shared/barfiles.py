@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shared.events import Bar
+from shared.rowbars import BarRows
 from shared.tables import BAR_COLUMNS
 
 _TYPES = {
@@ -23,10 +24,18 @@ _TYPES = {
     "bool": pa.bool_(),
 }
 BAR_SCHEMA = pa.schema([pa.field(name, _TYPES[kind]) for name, kind in BAR_COLUMNS])
-_FLOATS = [at for at, field in enumerate(BAR_SCHEMA) if field.type == pa.float64()]
-_START = BAR_SCHEMA.get_field_index("window_start")
-_NUMPY: dict[pa.DataType, Any] = {pa.int32(): np.int32, pa.int16(): np.int16}
-"""All other whole numbers are of 64 bits."""
+_FLOATS = [field.name for field in BAR_SCHEMA if field.type == pa.float64()]
+_NUMBERS = BAR_SCHEMA.names[2:-1]
+"""All but symbol, ``window_start`` and venue."""
+_ABSENT = ("first_trade_id", "last_trade_id", "trade_id_sum", "is_complete")
+"""What a bar may be without, besides what has a fraction."""
+_NUMPY: dict[pa.DataType, Any] = {
+    pa.float64(): np.float64,
+    pa.int32(): np.int32,
+    pa.int16(): np.int16,
+    pa.bool_(): np.bool_,
+}
+"""All others are whole numbers of 64 bits."""
 TOGETHER = 1000
 """Rows that are laid out together: a minute of some symbols, and few enough to stay in the processor's cache."""
 
@@ -53,46 +62,73 @@ def _cut(parts: Sequence[Sequence[Bar]], venue: str) -> Iterator[pa.Table]:
         begin += len(part)
 
 
+def joined(parts: Iterable[Sequence[Bar]], venue: str) -> pa.Table:
+    """All of them as one table, a chunk for each part."""
+    tables = [bar_table(bars, venue) for bars in parts]
+    return pa.concat_tables(tables) if tables else BAR_SCHEMA.empty_table()
+
+
 def bar_table(bars: Sequence[Bar], venue: str) -> pa.Table:
     """Bars as a table, rows in the order given."""
+    if not bars:
+        return BAR_SCHEMA.empty_table()
+    if isinstance(bars, BarRows):
+        symbols = [bars.symbols[owner] for owner in bars.owner.tolist()]
+        return _laid(symbols, bars.columns | {"revision": np.zeros(len(bars))}, bars.absent, venue)
     if len(bars) > TOGETHER:
         pieces = (bars[at : at + TOGETHER] for at in range(0, len(bars), TOGETHER))
         return pa.concat_tables([bar_table(piece, venue) for piece in pieces]).combine_chunks()
-    if not bars:
-        return BAR_SCHEMA.empty_table()
-    columns: list[Sequence[Any]] = [*zip(*map(msgspec.structs.astuple, bars), strict=True), (venue,) * len(bars)]
-    columns[_START] = [start // 1000 for start in columns[_START]]
+    names, begins, *columns = zip(*map(msgspec.structs.astuple, bars), strict=True)
+    found: dict[str, Sequence[Any]] = dict(zip(_NUMBERS, columns, strict=True))
     # All at once; no number of a bar is NaN, so what is one is absent.
-    floats = np.array([columns[at] for at in _FLOATS], np.float64)
-    absent = np.isnan(floats)
-    arrays = [_array(columns[at], field.type) if at not in _FLOATS else None for at, field in enumerate(BAR_SCHEMA)]
-    for row, at in enumerate(_FLOATS):
-        arrays[at] = _numbers(pa.float64(), floats[row], absent[row] if absent[row].any() else None)
+    floats = np.array([found[name] for name in _FLOATS], np.float64)
+    absent: dict[str, NDArray[np.bool_]] = dict(zip(_FLOATS, np.isnan(floats), strict=True))
+    for name in _ABSENT:
+        if None in found[name]:
+            absent[name] = np.array([value is None for value in found[name]])
+            found[name] = [value or 0 for value in found[name]]
+    found |= dict(zip(_FLOATS, floats, strict=True)) | {"window_start": np.array(begins, np.int64)}
+    return _laid(names, found, absent, venue)
+
+
+def _laid(
+    symbols: Sequence[str], numbers: Mapping[str, Any], absent: Mapping[str, NDArray[np.bool_]], venue: str
+) -> pa.Table:
+    """The columns of a table; `numbers` by their names, ``window_start`` in nanoseconds."""
+    count = len(symbols)
+    texts = {"symbol": symbols, "venue": (venue,) * count}
+    arrays = []
+    for name, kind in zip(BAR_SCHEMA.names, BAR_SCHEMA.types, strict=True):
+        if name in texts:
+            arrays.append(_texts(texts[name]))
+            continue
+        column = np.asarray(numbers[name], _NUMPY.get(kind, np.int64))
+        if name == "window_start":
+            column = column // 1000
+        data = pa.py_buffer(_bits(column) if kind == pa.bool_() else column)
+        is_absent = absent.get(name)
+        valid = None if is_absent is None or not is_absent.any() else pa.py_buffer(_bits(~is_absent))
+        arrays.append(pa.Array.from_buffers(kind, count, [valid, data]))
     return pa.Table.from_arrays(arrays, schema=BAR_SCHEMA)
 
 
-def _numbers(kind: pa.DataType, numbers: NDArray[Any], absent: NDArray[np.bool_] | None) -> pa.Array:
-    valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little").tobytes())
-    return pa.Array.from_buffers(kind, len(numbers), [valid, pa.py_buffer(numbers)])
+def _bits(flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.packbits(flags, bitorder="little")
 
 
-def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+def _texts(values: Sequence[str]) -> pa.Array:
     """As ``pa.array`` makes it, which would first load pandas wherever that is installed: a quarter of a second, and
     memory for as long as the process lives.
     """
-    absent = np.array([value is None for value in values]) if None in values else None
-    if kind == pa.string():
-        texts = [(value or "").encode() for value in values]
-        ends = np.zeros(len(texts) + 1, np.int32)
+    count = len(values)
+    if values.count(values[0]) == count:  # one symbol, one venue
+        text = values[0].encode()
+        ends, data = np.arange(count + 1, dtype=np.int32) * len(text), text * count
+    else:
+        texts = [value.encode() for value in values]
+        ends, data = np.zeros(count + 1, np.int32), b"".join(texts)
         np.cumsum([len(text) for text in texts], out=ends[1:])
-        valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little").tobytes())
-        return pa.Array.from_buffers(kind, len(texts), [valid, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])
-    present = [0 if value is None else value for value in values] if absent is not None else values
-    if kind == pa.bool_():
-        bits = np.packbits(np.array(present, np.bool_), bitorder="little")
-        valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little").tobytes())
-        return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(bits)])
-    return _numbers(kind, np.array(present, _NUMPY.get(kind, np.int64)), absent)
+    return pa.Array.from_buffers(pa.string(), count, [None, pa.py_buffer(ends), pa.py_buffer(data)])
 
 
 def starts(table: pa.Table) -> list[int]:

@@ -100,12 +100,11 @@ class Stored:
     def hour(self, hour: int) -> tuple[pa.Table, list[str]]:
         """The rows of the hour, and the files that cannot be read."""
         try:
-            return hidden.reread(lambda: self._hour(hour), lambda: bar_files(self._disk, *self._of))
+            return hidden.reread(lambda files: self._hour(hour, files), lambda: bar_files(self._disk, *self._of))
         except FileNotFoundError:
             return BAR_SCHEMA.empty_table(), []
 
-    def _hour(self, hour: int) -> tuple[pa.Table, list[str]]:
-        files = bar_files(self._disk, *self._of)
+    def _hour(self, hour: int, files: dict[int | None, list[str]]) -> tuple[pa.Table, list[str]]:
         found = {path: read_bars(self._disk, path) for path in files.get(hour, [])}
         if None in files:
             self._day = self._day or [read_bars(self._disk, files[None][0])]

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from shared.files import TMP, Disk
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 NEW, OLD = "new_", "old_"
@@ -55,15 +56,15 @@ def read(disk: Disk, path: str) -> bytes:
 _LOOKS = 5
 
 
-def reread(read: Callable[[], T], seen: Callable[[], object]) -> T:
-    """What `read` returns. A swap renames file after file: where one is not where it was seen, all are read again, as
-    long as what is `seen` changes, and a few times where it does not. Raises FileNotFoundError.
+def reread(read: Callable[[S], T], seen: Callable[[], S]) -> T:
+    """What `read` makes of what is `seen`. A swap renames file after file: where one is not where it was seen, all are
+    read again, as long as what is `seen` changes, and a few times where it does not. Raises FileNotFoundError.
     """
     looks = 0
     while True:
         before = seen()
         try:
-            return read()
+            return read(before)
         except FileNotFoundError:
             looks += 1
             if looks >= _LOOKS and seen() == before:

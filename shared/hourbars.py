@@ -14,10 +14,10 @@ import numpy as np
 
 from shared import kernels
 from shared.bars import Bars
-from shared.events import QUOTE, Bar, Columns
+from shared.events import QUOTE, Columns
 from shared.lineruns import joined
 from shared.paths import HOUR, SECOND
-from shared.rowbars import AT, Due, Ints, closed
+from shared.rowbars import AT, BarRows, Due, Ints, closed
 from shared.seconds import NO_ID, within
 
 SECONDS: Final = HOUR // SECOND
@@ -26,7 +26,7 @@ SECONDS: Final = HOUR // SECOND
 class HourBars(Bars):
     """As `Bars`; who has a whole hour in columns may give it at once."""
 
-    def take_hour(self, columns: Sequence[Columns], begin: int) -> list[Bar] | None:
+    def take_hour(self, columns: Sequence[Columns], begin: int) -> BarRows | None:
         """The bars of the hour that begins at `begin` (nanoseconds), of the one symbol all of whose trades and quotes
         these are, one or more columns of the same digits; `advance` to its end must follow. None, and nothing has
         changed, where they must go as a stream.

@@ -80,6 +80,7 @@ class _Found:
     """Memory for the rows of so many lines."""
 
     def __init__(self, most: int) -> None:
+        self.most = most
         self._kinds = np.empty(most, np.uint8)
         self._columns = {name: np.empty(most, np.int64) for name in kernels.COLUMNS}
         places = [column.ctypes.data for column in self._columns.values()]
@@ -92,27 +93,37 @@ class _Found:
         return Columns([symbol], DIGITS, self._kinds[:rows].tobytes(), bytes(2 * rows), **whole)
 
 
-def runs(library: ctypes.CDLL, symbol: str, data: bytes) -> Iterator[Columns | bytes]:
-    """All lines, in their order: plain ones as columns, others as their bytes, which end with a line."""
-    size, at = len(data), 0
-    most = size // SHORTEST + 1
-    forms, found, begin = _forms(symbol), _Found(most), kernels.address(data)
-    ended, quotes = ctypes.c_int64(), ctypes.c_int64()
-    singly = 0
-    """Where the lines begin that are left to others."""
-    while at < size:
-        rows = library.lake_parse(
-            forms.at, begin + at, size - at, most, found.at, ctypes.byref(ended), ctypes.byref(quotes)
-        )
-        end = at + ended.value
-        if rows >= SHORT or ended.value == size:
-            if singly < at:
-                yield data[singly:at]
-            yield found.columns(symbol, rows, quotes.value)
-            singly = end
-        at = data.find(b"\n", end) + 1 or size
-    if singly < size:
-        yield data[singly:]
+class LineRuns:
+    """The reader of one symbol's files, one after the other."""
+
+    def __init__(self, library: ctypes.CDLL, symbol: str) -> None:
+        self._library, self._symbol = library, symbol
+        self._forms = _forms(symbol)
+        self._found = _Found(0)  # those of a day have much the same length
+
+    def runs(self, data: bytes) -> Iterator[Columns | bytes]:
+        """All lines of a file, in their order: plain ones as columns, others as their bytes, which end with a line."""
+        size, at = len(data), 0
+        most = size // SHORTEST + 1
+        if self._found.most < most:
+            self._found = _Found(most)
+        found, begin = self._found, kernels.address(data)
+        ended, quotes = ctypes.c_int64(), ctypes.c_int64()
+        singly = 0
+        """Where the lines begin that are left to others."""
+        while at < size:
+            rows = self._library.lake_parse(
+                self._forms.at, begin + at, size - at, found.most, found.at, ctypes.byref(ended), ctypes.byref(quotes)
+            )
+            end = at + ended.value
+            if rows >= SHORT or ended.value == size:
+                if singly < at:
+                    yield data[singly:at]
+                yield found.columns(self._symbol, rows, quotes.value)
+                singly = end
+            at = data.find(b"\n", end) + 1 or size
+        if singly < size:
+            yield data[singly:]
 
 
 # --- rows of several files ---

@@ -42,36 +42,36 @@ class Rebuild:
         self.problems: list[archive.Problem] = []
         """What could not be read, on the way."""
 
-    def hour(self, date: str, hour: int) -> list[Bar]:
-        return list(self.hours(date, [hour]))
-
-    def day(self, date: str) -> list[Bar]:
-        return list(self.hours(date))
+    def hour(self, date: str, hour: int) -> Sequence[Bar]:
+        return next(self.hours(date, [hour]), ())
 
     def archived(self, date: str) -> list[int]:
         """The hours of a day of which the archive holds anything."""
         return archive.held_hours(self._disk, self._venue, self._symbol, date)
 
-    def hours(self, date: str, wanted: Iterable[int] | None = None) -> Iterator[Bar]:
-        """The bars of these hours (default: all that the archive holds), in the order of time, revision 0."""
+    def hours(self, date: str, wanted: Iterable[int] | None = None) -> Iterator[Sequence[Bar]]:
+        """The bars of each of these hours (default: all that the archive holds) that has any, in the order of time,
+        revision 0."""
         midnight = paths.day_start(date) // paths.HOUR
         want = {midnight + hour for hour in (self.archived(date) if wanted is None else wanted)}
         if not want:
             return
         before = list(self._before(min(want)))
         bars = _bars(0, 2 * paths.HOUR, self._chosen(before, want))
-        made: dict[int, Bar] = {}
+        made: dict[Hour, Sequence[Bar]] = {}
         for hour, events in before:
             self._play(bars, hour, events)
         last = max(want)
         for hour in range(min(want), last + 2):
-            if hour > last and all(bar.is_complete is not False for bar in made.values()):
+            if hour > last and all(bar.is_complete is not False for bar in made.get(last, ())):
                 break  # the hour behind could change nothing
-            for bar in self._play(bars, hour, self._read(hour)):
-                if bar.window_start // paths.HOUR in want:
-                    made[bar.window_start] = bar
-            yield from _taken(made, hour * paths.HOUR)  # later hours revise what is incomplete in the one before
-        yield from _taken(made, None)
+            for of, some in self._play(bars, hour, self._read(hour)).items():
+                if of in want:
+                    made[of] = _revised(made.get(of, ()), some)
+            for done in [of for of in made if of < hour]:  # later hours revise what is incomplete in the one before
+                want.remove(done)
+                yield _final(made.pop(done))
+        yield from map(_final, made.values())
 
     # --- the archive ---
 
@@ -120,19 +120,22 @@ class Rebuild:
                 return Trade not in kinds
         return False
 
-    def _play(self, bars: Bars, hour: Hour, runs: Runs) -> list[Bar]:
+    def _play(self, bars: Bars, hour: Hour, runs: Runs) -> dict[Hour, Sequence[Bar]]:
         """One hour's events, raw trades before the aggregates that heal them: the archive's files are not in the order
-        in which things came."""
+        in which things came. The bars of this hour and newer ones of hours before, in the order of time."""
         made = self._at_once(bars, hour, runs)
         if made is None:
             aggregates = sorted((event for event in _single(runs) if isinstance(event, AggTrade)), key=_by_id)
             for part in _parts(runs):
                 bars.take(part)
             bars.take(aggregates)
+        found: dict[Hour, Sequence[Bar]] = {} if made is None else {hour: made}
         given = bars.advance((hour + 1) * paths.HOUR)
-        return [*(made or ()), *(given[1] if given else ())]
+        for of, some in groupby(given[1] if given else (), lambda bar: bar.window_start // paths.HOUR):
+            found[of] = _revised(found.get(of, ()), list(some))
+        return found
 
-    def _at_once(self, bars: Bars, hour: Hour, runs: Runs) -> list[Bar] | None:
+    def _at_once(self, bars: Bars, hour: Hour, runs: Runs) -> Sequence[Bar] | None:
         """The bars of an hour that stands in columns and in which no quote ceased to stand; None of another."""
         columns = [run for run in runs if isinstance(run, Columns)]
         if not columns or any(not isinstance(event, Feed) or event.kind in DECISIVE for event in _single(runs)):
@@ -182,13 +185,19 @@ def _last(runs: Runs) -> dict[type, int]:
     return found
 
 
-def _taken(made: dict[int, Bar], before: int | None) -> Iterator[Bar]:
-    """Takes the bars that start before this time out of `made`, in order."""
-    for start in sorted(made):
-        if before is None or start < before:
-            bar = made.pop(start)
-            bar.revision = 0
-            yield bar
+def _revised(bars: Sequence[Bar], newer: Sequence[Bar]) -> Sequence[Bar]:
+    """The bars of an hour, of each second the newest."""
+    if not (bars and newer):
+        return bars or newer
+    of_second = {bar.window_start: bar for bar in chain(bars, newer)}
+    return [of_second[start] for start in sorted(of_second)]
+
+
+def _final(bars: Sequence[Bar]) -> Sequence[Bar]:
+    """That they were revised on the way is nobody's concern."""
+    for bar in bars if isinstance(bars, list) else ():  # rows never were
+        bar.revision = 0
+    return bars
 
 
 def _by_id(trade: AggTrade) -> tuple[int, int]:
@@ -202,14 +211,15 @@ def _is_cut(event: Event) -> bool:
 # --- what the compactor installs ---
 
 
-def stage(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], bars: list[Bar]) -> None:
+def stage(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], bars: Sequence[Sequence[Bar]]) -> None:
     """Leaves ``bars.parquet``, these hours whole, and then ``bars.json``, without which it counts for nothing."""
-    from shared.barfiles import bar_table  # pyarrow
+    from shared.barfiles import joined  # pyarrow
 
     folder = staging.folder(venue, symbol, date)
-    manifest = {"hours": hours, "rows": len(bars), "hash": bars_hash(bars), "replaces": True}
+    digest = bars_hash(bar for some in bars for bar in some)
+    manifest = {"hours": hours, "rows": sum(map(len, bars)), "hash": digest, "replaces": True}
     disk.remove(f"{folder}/bars.json")
-    disk.write_table(f"{folder}/bars.parquet", bar_table(bars, venue))
+    disk.write_table(f"{folder}/bars.parquet", joined(bars, venue))
     disk.sync_dir(folder)
     disk.write(f"{folder}/bars.json", msgspec.json.encode(manifest))
     disk.sync_dir(folder)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from shared.paths import SECOND
 from shared.rows import SIZE, Book, Numbers, Row, book
 from shared.seconds import NO_ID, within
 from shared.series import Series
+from shared.tables import BAR_COLUMNS
 
 Ints = NDArray[np.int64]
 
@@ -24,8 +25,10 @@ AT: Final[Numbers[int]] = Numbers._make(range(len(kernels.SECOND_FIELDS)))
 """Where each number of a row is."""
 _NO_BOOK: Final = [0] * 6
 _INT64: Final = (1 << 63) - 1
-_FRACTIONS: Final = 15
-"""Numbers of a bar that may have a fraction."""
+_FLOATS: Final = [name for name, kind in BAR_COLUMNS if kind == "float64"]
+"""Numbers of a bar that may have a fraction, in the order in which the loops give them."""
+_MEMBERS: Final = Bar.__struct_fields__[1:-1]
+"""Those of a bar that are columns here: without its symbol and its revision."""
 
 
 class Due(NamedTuple):
@@ -37,7 +40,7 @@ class Due(NamedTuple):
     digits: int
 
 
-def closed(library: ctypes.CDLL, due: Due, units: Units) -> tuple[list[Bar], list[int]]:
+def closed(library: ctypes.CDLL, due: Due, units: Units) -> tuple[BarRows, list[int]]:
     """The bars, and the places of symbols that cannot be closed as rows. These are untouched."""
     before, odd = _known(due, units)
     if odd:
@@ -46,13 +49,11 @@ def closed(library: ctypes.CDLL, due: Due, units: Units) -> tuple[list[Bar], lis
         whole = is_whole.tolist()
         series, counts = ([one for one, is_so in zip(all_of, whole, strict=True) if is_so] for all_of in due[:2])
         due = Due(series, counts, due.rows[np.repeat(is_whole, due.counts)], due.digits)  # type: ignore[arg-type]
-        if not series:
-            return [], odd
     rows = due.rows
     rows[:, AT.owner] = np.repeat(np.arange(len(due.counts)), due.counts)
-    known = np.array(before, np.int64)
+    known = np.array(before, np.int64).reshape(-1, 2 + len(_NO_BOOK))
     library.lake_close(len(rows), rows.ctypes.data, known.ctypes.data)
-    bars = made(library, [series.symbol for series in due.series], rows, due.digits)
+    bars = BarRows(library, [series.symbol for series in due.series], rows, due.digits)
     rows[:, AT.owner] = 0
     _keep(due, known[:, 0].tolist())
     return bars, odd
@@ -101,32 +102,61 @@ def _keep(due: Due, tops: list[int]) -> None:
         begin = end
 
 
-def made(library: ctypes.CDLL, symbols: Sequence[str], rows: Ints, digits: int) -> list[Bar]:
-    """The bars of closed rows, as `Second.bar` makes them."""
-    numbers, is_large = np.empty((_FRACTIONS, len(rows))), np.zeros(len(rows), np.uint8)
-    library.lake_quotients(len(rows), rows.ctypes.data, 10**digits, numbers.ctypes.data, is_large.ctypes.data)
-    one: Numbers[Ints] = Numbers._make(np.ascontiguousarray(rows.T))
-    columns: list[list[Any]] = numbers.tolist()
-    integers = np.stack([one.trades, one.quotes, one.buys, one.first_id, one.last_id, one.id_sum])
-    trades, quotes, buys, *ids = integers.tolist()
-    is_complete: list[Any] = (one.is_complete > 0).tolist()
-    for absent, some in (
-        (one.trades == 0, (*columns[:4], *ids, is_complete)),
-        ((one.volume | one.volume_high) == 0, columns[6:7]),
-        (one.has_book == 0, columns[7:12]),
-        (one.live_ns == 0, columns[12:13]),
-        ((one.id_sum < 0) | (one.id_sum_high > 0), ids[2:]),
-    ):
-        for at in np.flatnonzero(absent).tolist():
-            for column in some:
+class BarRows(Sequence[Bar]):
+    """The bars of closed rows as `Second.bar` makes them, column by column: who asks for one gets a Bar."""
+
+    def __init__(self, library: ctypes.CDLL, symbols: Sequence[str], rows: Ints, digits: int) -> None:
+        floats, is_large = np.empty((len(_FLOATS), len(rows))), np.zeros(len(rows), np.uint8)
+        library.lake_quotients(len(rows), rows.ctypes.data, 10**digits, floats.ctypes.data, is_large.ctypes.data)
+        one: Numbers[Ints] = Numbers._make(rows.T.copy())
+        self.symbols, self.owner = symbols, one.owner
+        """The symbol of each bar by its place in `symbols`."""
+        self.columns: dict[str, NDArray[Any]] = {
+            **dict(zip(_FLOATS, floats, strict=True)),
+            "window_start": one.second * SECOND,
+            "trade_count": one.trades,
+            "quote_count": one.quotes,
+            "buy_count": one.buys,
+            "first_trade_id": one.first_id,
+            "last_trade_id": one.last_id,
+            "trade_id_sum": one.id_sum,
+            "is_complete": one.is_complete > 0,
+            "quotes_live_ms": one.live_ns // 1_000_000,
+        }
+        """Numbers by the names of a bar's members; all but its symbol and its revision, which is 0."""
+        no_trades, is_beyond = one.trades == 0, (one.id_sum < 0) | (one.id_sum_high > 0)
+        no_volume, no_book, no_quote = (one.volume | one.volume_high) == 0, one.has_book == 0, one.live_ns == 0
+        self.absent: dict[str, NDArray[np.bool_]] = {
+            **dict.fromkeys(("open", "high", "low", "close", "first_trade_id", "last_trade_id"), no_trades),
+            **dict.fromkeys(("bid", "ask", "spread", "bid_qty", "ask_qty"), no_book),
+            "vwap": no_volume,
+            "spread_tw": no_quote,
+            "trade_id_sum": no_trades | is_beyond,
+            "is_complete": no_trades,
+        }
+        """Where a column has no number."""
+        for at in np.flatnonzero(is_large).tolist():
+            second = Row(digits, rows[at].tobytes()).second()
+            self.columns["vwap"][at] = second.bar("", 0, Units()).vwap
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def __iter__(self) -> Iterator[Bar]:
+        return iter(self[:])
+
+    @overload
+    def __getitem__(self, which: int) -> Bar: ...
+    @overload
+    def __getitem__(self, which: slice) -> list[Bar]: ...
+    def __getitem__(self, which: int | slice) -> Bar | list[Bar]:
+        if isinstance(which, int):
+            at = range(len(self))[which]
+            return self[at : at + 1][0]
+        lists: dict[str, list[Any]] = {name: column[which].tolist() for name, column in self.columns.items()}
+        for name, absent in self.absent.items():
+            column = lists[name]
+            for at in np.flatnonzero(absent[which]).tolist():
                 column[at] = None
-    names = [symbols[owner] for owner in one.owner.tolist()]
-    bars = list(
-        map(
-            Bar, names, (one.second * SECOND).tolist(), *columns[:6], trades, *columns[6:12], quotes, *columns[12:],
-            buys, *ids, is_complete, (one.live_ns // 1_000_000).tolist(),
-        )
-    )  # fmt: skip
-    for at in np.flatnonzero(is_large).tolist():
-        bars[at] = Row(digits, rows[at].tobytes()).second().bar(names[at], bars[at].window_start, Units())
-    return bars
+        names = [self.symbols[owner] for owner in self.owner[which].tolist()]
+        return list(map(Bar, names, *map(lists.__getitem__, _MEMBERS)))

@@ -200,7 +200,7 @@ class Tally:
         """Quotes of all open seconds."""
         return int(self._rows[self._slots[self._slots >= 0], AT.quotes].sum())
 
-    def close(self, closed: int, all_series: Mapping[str, Series], units: Units) -> tuple[list[Bar], list[Series]]:
+    def close(self, closed: int, all_series: Mapping[str, Series], units: Units) -> tuple[Sequence[Bar], list[Series]]:
         """The bars of seconds before `closed`, and the symbols of which some are left that cannot be closed as rows:
         these must be `taken`, then `move` must follow. `Series.open` holds no second any more that is due."""
         if self._base is None or closed <= self._base:

@@ -81,7 +81,8 @@ def bars(medium: Medium) -> dict[tuple[str, int], Bar]:
         for date in archive.dates(disk, paths.symbol_dir("raw", venue, symbol)):
             ends = {hour: paths.day_start(date) + (hour + 1) * paths.HOUR for hour in range(24)}
             hours = [hour for hour, end in ends.items() if reach.archive_sealed(end) and reach.bars_sealed(end)]
-            found |= {(symbol, bar.window_start): bar for bar in Rebuild(disk, venue, symbol).hours(date, hours)}
+            for some in Rebuild(disk, venue, symbol).hours(date, hours):
+                found |= {(symbol, bar.window_start): bar for bar in some}
     return found
 
 

@@ -44,16 +44,16 @@ _LINES = """
 def rebuild(lake: Path, out: Path) -> dict[str, Any]:
     """What the compactor does where an hour's bars are to be made again."""
     from shared import compiled
-    from shared.barfiles import bar_table
+    from shared.barfiles import joined
     from shared.files import Files
     from shared.process import tune_gc
     from shared.rebuild import Rebuild
 
     compiled.load()
     tune_gc()
-    bars = Rebuild(Files(lake), "binance", SYMBOL).day(DATE)
-    Files(out.parent).write_table(out.name, bar_table(bars, "binance"), "snappy")
-    return {"trades": sum(bar.trade_count for bar in bars), "rows": len(bars)}
+    bars = Rebuild(Files(lake), "binance", SYMBOL).hours(DATE)
+    Files(out.parent).write_table(out.name, table := joined(bars, "binance"), "snappy")
+    return {"trades": sum(table.column("trade_count").to_pylist()), "rows": table.num_rows}
 
 
 def lines(lake: Path, out: Path) -> dict[str, Any]:

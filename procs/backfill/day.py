@@ -75,7 +75,7 @@ class Day:
             return [f"{folder}/{one.name}" for one in archive.parts(self._disk, folder, hour)]
 
         if there() or hour not in archive.held_hours(self._disk, self.venue, self.symbol, self.date):
-            return hidden.reread(lambda: self._read(*there()), there)
+            return hidden.reread(lambda files: self._read(*files), there)
         # Its lines are gone: what the ticks hold is held, and if anything is added it becomes lines again.
         events, _ = archive.read_hour(self._disk, self.venue, self.symbol, self.date, hour)
         return [line(event).encode() for event in sorted(events, key=lambda event: event.ts)]

@@ -15,7 +15,7 @@ from procs.compactor.fold import folded, put_lines, revised
 from procs.compactor.repair import replace
 from procs.compactor.swap import Swap
 from shared import archive, paths, staging
-from shared.barfiles import bar_table
+from shared.barfiles import joined
 from shared.barstore import of_hour
 from shared.events import AggTrade, Trade
 from shared.files import Disk
@@ -138,5 +138,5 @@ def _touched(
 
 def make_bars(disk: Disk, venue: str, symbol: str, date: str, hours: list[int], use_agg: bool | None) -> int:
     """In one pass over the archive; how many hours changed, -1 where a file is in use."""
-    made = bar_table(list(Rebuild(disk, venue, symbol, use_agg).hours(date, hours)), venue)
+    made = joined(Rebuild(disk, venue, symbol, use_agg).hours(date, hours), venue)
     return replace(disk, venue, symbol, date, hours, lambda rows, hour: revised(rows, of_hour(made, date, hour)))

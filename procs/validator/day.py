@@ -130,7 +130,7 @@ class Day:
         begun = [self._begun(hour) for hour in todo]
         made = self._rebuild(todo)
         for found in begun:
-            known[found.hour] = self._judge_hour(found, made.get(found.hour, []))
+            known[found.hour] = self._judge_hour(found, made.get(found.hour, ()))
         self.hours = [known[hour] for hour in sorted(known)]
         feed, self.feed_problems = archive.read_feed(self._disk, self.venue, self.date)
         self.feed = [event for event in feed if not event.symbols or self.symbol in event.symbols]
@@ -214,13 +214,11 @@ class Day:
             hour.files = files
         return True
 
-    def _rebuild(self, hours: Sequence[int]) -> dict[int, list[Bar]]:
-        made: dict[int, list[Bar]] = {}
-        if self.has_bars and hours:
-            rebuild = Rebuild(self._disk, self.venue, self.symbol, self._use_agg)
-            for bar in rebuild.hours(self.date, hours):
-                made.setdefault(paths.hour_of(bar.window_start), []).append(bar)
-        return made
+    def _rebuild(self, hours: Sequence[int]) -> dict[int, Sequence[Bar]]:
+        if not (self.has_bars and hours):
+            return {}
+        rebuild = Rebuild(self._disk, self.venue, self.symbol, self._use_agg)
+        return {paths.hour_of(bars[0].window_start): bars for bars in rebuild.hours(self.date, hours)}
 
     def _begun(self, hour: int) -> Hour:
         """An hour of which nothing is known yet but what it is about to be judged by."""
@@ -229,7 +227,7 @@ class Day:
         files = files_of(*of)
         return Hour(hour, is_sealed, files, lines_hash(*of) if is_sealed else "")
 
-    def _judge_hour(self, begun: Hour, expected: list[Bar]) -> Hour:
+    def _judge_hour(self, begun: Hour, expected: Sequence[Bar]) -> Hour:
         hour = begun.hour
         found = read_lines(self._disk, self.venue, self.symbol, self.date, hour)
         found.is_sealed, found.files, found.lines_hash = begun.is_sealed, begun.files, begun.lines_hash

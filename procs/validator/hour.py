@@ -198,7 +198,7 @@ def line_files(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> lis
 def lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str:
     """The same whether the hour's lines stand in minutes or are folded."""
     of = (disk, venue, symbol, date, hour)
-    return hidden.reread(lambda: _lines_hash(*of), lambda: line_files(*of))
+    return hidden.reread(lambda _: _lines_hash(*of), lambda: line_files(*of))
 
 
 def _lines_hash(disk: Disk, venue: str, symbol: str, date: str, hour: int) -> str:
@@ -232,7 +232,7 @@ def stood(bars: Sequence[Bar]) -> bool | None:
 
 def compare(stored: Stored, venue: str, hour: int, expected: Sequence[Bar], until: int) -> tuple[Bars, str]:
     """The stored rows against what the archive makes, for seconds that end by `until`; and the hash of all stored."""
-    want = by_second(bar_table(list(expected), venue), until)
+    want = by_second(bar_table(expected, venue), until)
     for look in range(LOOKS):
         rows, unreadable = stored.hour(hour)
         have = by_second(rows, until)

@@ -311,7 +311,7 @@ def test_what_was_made_by_hand_is_installed_and_its_staging_cleared(tmp_path: Pa
         for bar in bars
         if bar.window_start < LATE_HOUR
     ]
-    stage(disk, VENUE, "SOLUSDT", DATE, [22], changed)
+    stage(disk, VENUE, "SOLUSDT", DATE, [22], [changed])
     compact(errand(disk))
     rows = disk.read_table(f"parquet/{VENUE}/SOLUSDT/{DATE}.parquet").to_pylist()
     assert [row["quote_count"] for row in rows[: len(changed)]] == [bar.quote_count for bar in changed]
@@ -323,7 +323,7 @@ def test_what_was_made_by_hand_is_installed_and_its_staging_cleared(tmp_path: Pa
 def test_what_is_being_made_by_hand_waits_until_it_is_whole(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     _, bars = an_evening(disk)
-    stage(disk, VENUE, "SOLUSDT", DATE, [22], [bar for bar in bars if bar.window_start < LATE_HOUR])
+    stage(disk, VENUE, "SOLUSDT", DATE, [22], [[bar for bar in bars if bar.window_start < LATE_HOUR]])
     with Lock(tmp_path / paths.REBUILD_LOCK, what="bars are being made again"):
         compact(errand(disk))
         assert disk.list(f"{staging.STAGING}/{VENUE}/SOLUSDT/{DATE}") == ["bars.json", "bars.parquet"]

@@ -108,13 +108,13 @@ def test_all_lines_of_a_day_may_go(tmp_path: Path) -> None:
 
 def test_ticks_give_back_the_very_events(tmp_path: Path) -> None:
     disk, events = a_closed_day(tmp_path)
-    bars = Rebuild(disk, VENUE, "SOLUSDT").hour(DATE, 7)
+    bars = [*Rebuild(disk, VENUE, "SOLUSDT").hour(DATE, 7)]
     remove(disk, *GONE)
     run_compactor(disk, DATE, "accept-missing")
     found, problems = archive.read_hour(disk, VENUE, "SOLUSDT", DATE, 7)
     wanted = [e for e in events if paths.hour_of(e.ts) == 7]
     assert problems == [] and sorted(found, key=str) == sorted(wanted, key=str)
-    assert Rebuild(disk, VENUE, "SOLUSDT").hour(DATE, 7) == bars and bars
+    assert [*Rebuild(disk, VENUE, "SOLUSDT").hour(DATE, 7)] == bars and bars
     assert archive.held_hours(disk, VENUE, "SOLUSDT", DATE) == [0, 6, 7, 8, 9, 23]
 
 

@@ -364,7 +364,7 @@ def during_the_rebuild(monkeypatch: pytest.MonkeyPatch, before: Callable[[], Non
     """What another process does meanwhile, once."""
     whole = Day._rebuild
 
-    def rebuild(self: Day, hours: Sequence[int]) -> dict[int, list[Bar]]:
+    def rebuild(self: Day, hours: Sequence[int]) -> dict[int, Sequence[Bar]]:
         if self.date != DATE:
             return whole(self, hours)
         monkeypatch.setattr(Day, "_rebuild", whole)

@@ -28,7 +28,7 @@ Fields = tuple[object, ...]
 
 
 def in_columns(library: ctypes.CDLL, data: bytes) -> Columns:
-    (columns,) = lineruns.runs(library, SYMBOL, data)
+    (columns,) = lineruns.LineRuns(library, SYMBOL).runs(data)
     assert isinstance(columns, Columns)
     return columns
 
@@ -49,7 +49,7 @@ def test_every_row_says_what_its_line_says_and_every_other_line_is_left_as_it_is
         if name.endswith(".zst"):
             data = archive.unpack(data)[0]
         at = 0
-        for run in lineruns.runs(library, SYMBOL, data):
+        for run in lineruns.LineRuns(library, SYMBOL).runs(data):
             if isinstance(run, bytes):
                 assert run and data[at:].startswith(run)
                 at += len(run)
@@ -76,11 +76,11 @@ def test_bars_and_problems_are_those_of_single_lines(
     disk = Files(tmp_path)
     odd_lines.write(disk, what(seed), seed)
     in_columns = Rebuild(disk, VENUE, SYMBOL)
-    bars, alone = in_columns.day(DATE), in_columns.hour(DATE, 13)
+    bars, alone = [*map(list, in_columns.hours(DATE))], [*in_columns.hour(DATE, 13)]
     monkeypatch.setattr(kernels, "loops", None)
     singly = Rebuild(disk, VENUE, SYMBOL)
-    assert bars == singly.day(DATE)
-    assert alone == singly.hour(DATE, 13)
+    assert bars == [*map(list, singly.hours(DATE))]
+    assert alone == [*singly.hour(DATE, 13)]
     assert in_columns.problems == singly.problems
 
 
@@ -91,7 +91,7 @@ def test_the_plain_lines_of_spot_and_futures_are_all_read_in_columns(library: ct
             event.trade_type, event.source = "MARKET", "archive"
         else:
             event.ts_event, event.ts_sent = event.ts, event.ts + 1
-    (run,) = lineruns.runs(library, SYMBOL, "".join(map(line, events)).encode())
+    (run,) = lineruns.LineRuns(library, SYMBOL).runs("".join(map(line, events)).encode())
     assert isinstance(run, Columns) and len(run) == len(events)
 
 
@@ -127,7 +127,7 @@ def test_which_numbers_and_words_are_plain(library: ctypes.CDLL, number: bytes, 
     before = line(trade).encode()
     data = before.replace(number.replace(b"%d", b"%d" % NOON), other)
     assert data != before
-    (run,) = lineruns.runs(library, SYMBOL, data)
+    (run,) = lineruns.LineRuns(library, SYMBOL).runs(data)
     if not is_plain:
         assert run == data
         return
@@ -138,7 +138,7 @@ def test_which_numbers_and_words_are_plain(library: ctypes.CDLL, number: bytes, 
 def test_few_lines_between_others_are_left_to_be_read_singly(library: ctypes.CDLL) -> None:
     texts = [line(event).encode() for event in Market().events(NOON, 40)]
     few, many = b"".join(texts[:10]), b"".join(texts[10:])
-    kinds = [type(run) for run in lineruns.runs(library, SYMBOL, few + b"{}\n" + many + b"{}\n" + few)]
+    kinds = [type(run) for run in lineruns.LineRuns(library, SYMBOL).runs(few + b"{}\n" + many + b"{}\n" + few)]
     assert kinds == [bytes, Columns, bytes]
 
 
@@ -182,7 +182,7 @@ def test_an_hour_at_once_leaves_the_very_state_that_the_stream_leaves(library: c
     at_once, streamed = HourBars(0, 2 * HOUR), Bars(0, 2 * HOUR)
     for hour, data in enumerate(odd_lines.hours(seed).values()):
         half = data.find(b"\n", len(data) // 2) + 1
-        runs = list(lineruns.runs(library, SYMBOL, data))
+        runs = list(lineruns.LineRuns(library, SYMBOL).runs(data))
         if not all(isinstance(run, Columns) for run in runs):
             continue
         columns = in_columns(library, data)

@@ -66,7 +66,7 @@ def test_each_hour_alone_and_the_day_whole(market: tuple[list[Event], list[Recor
 
 def check(disk: Files, symbol: str, expected: list[Bar]) -> None:
     rebuild = Rebuild(disk, VENUE, symbol, use_agg=False)
-    whole = rebuild.day(DATE)
+    whole = [bar for bars in rebuild.hours(DATE) for bar in bars]
     assert bars_hash(whole) == bars_hash(expected)
     assert [bar.window_start for bar in whole] == [bar.window_start for bar in expected]
     for hour in (0, 1):

@@ -267,7 +267,7 @@ def test_the_lines_of_a_minute_stand_in_its_folded_hour_as_well() -> None:
 def test_what_is_named_and_cannot_be_found_is_looked_for_a_few_times() -> None:
     looks: list[int] = []
 
-    def read() -> None:
+    def read(_: object) -> None:
         looks.append(1)
         raise FileNotFoundError
 

@@ -11,7 +11,7 @@ from procs.aggregator import again
 from shared import paths
 from shared.barfiles import bar_table
 from shared.bars import bars_hash
-from shared.events import AggTrade, Feed, Quote, Trade
+from shared.events import AggTrade, Bar, Feed, Quote, Trade
 from shared.files import Files
 from shared.lines import line
 from shared.rebuild import Rebuild
@@ -29,6 +29,10 @@ def quote(ts: int, one: int, bid: str = "10.0") -> Quote:
     return Quote("SOLUSDT", ts, None, None, 0, bid, "1.0", "11.1", "1.0", one)
 
 
+def day_of(rebuild: Rebuild, date: str) -> list[Bar]:
+    return [bar for bars in rebuild.hours(date) for bar in bars]
+
+
 def test_a_day_of_several_hours_equals_the_stream(tmp_path: Path) -> None:
     disk, market = Files(tmp_path), Market()
     events = (
@@ -39,15 +43,15 @@ def test_a_day_of_several_hours_equals_the_stream(tmp_path: Path) -> None:
     streamed = write_lake(disk, events)
     rebuild = Rebuild(disk, "binance", "SOLUSDT")
     assert rebuild.archived(DATE) == [11, 12, 13, 16]
-    assert rebuild.day(DATE) == streamed
+    assert day_of(rebuild, DATE) == streamed
     for hour in rebuild.archived(DATE):
-        assert rebuild.hour(DATE, hour) == [bar for bar in streamed if paths.hour_of(bar.window_start) == hour]
+        assert [*rebuild.hour(DATE, hour)] == [bar for bar in streamed if paths.hour_of(bar.window_start) == hour]
 
 
 def test_quotes_and_ids_are_found_days_before(tmp_path: Path) -> None:
     disk = Files(tmp_path)
     write_raw(disk, [quote(NOON - 40 * HOUR, 1), trade(NOON - 30 * HOUR, 7), trade(NOON, 8)])
-    (bar,) = Rebuild(disk, "binance", "SOLUSDT").day(DATE)
+    (bar,) = day_of(Rebuild(disk, "binance", "SOLUSDT"), DATE)
     assert (bar.bid, bar.spread_tw, bar.is_complete) == (10.0, 1.1, True)
 
 
@@ -75,9 +79,9 @@ def test_what_is_made_of_an_hour_does_not_depend_on_those_made_with_it(
     disk = Files(tmp_path)
     write_raw(disk, lines)
     rebuild = Rebuild(disk, "binance", "SOLUSDT")
-    day = rebuild.day(DATE)
+    day = day_of(rebuild, DATE)
     for hour in rebuild.archived(DATE):
-        assert rebuild.hour(DATE, hour) == [bar for bar in day if paths.hour_of(bar.window_start) == hour]
+        assert [*rebuild.hour(DATE, hour)] == [bar for bar in day if paths.hour_of(bar.window_start) == hour]
 
 
 def test_an_id_behind_the_hour_completes_its_last_second(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_raw_trades_come_before_the_aggregates_that_cover_them(tmp_path: Path) -
     disk.write(
         f"{paths.raw_dir('binance', 'SOLUSDT', DATE)}/part_1200.jsonl", (line(agg) + line(trade(NOON, 2))).encode()
     )
-    (bar,) = Rebuild(disk, "binance", "SOLUSDT").day(DATE)
+    (bar,) = day_of(Rebuild(disk, "binance", "SOLUSDT"), DATE)
     assert bar.trade_count == 1
 
 
@@ -101,8 +105,8 @@ def test_an_archive_without_raw_trades_makes_bars_of_live_aggregates(tmp_path: P
     disk = Files(tmp_path)
     agg = AggTrade("SOLUSDT", NOON, NOON, None, 0, "10.0", "3.0", "buy", 1, 1, 3, "ws")
     disk.write(f"{paths.raw_dir('binance', 'SOLUSDT', DATE)}/part_1200.jsonl", line(agg).encode())
-    assert [bar.trade_count for bar in Rebuild(disk, "binance", "SOLUSDT").day(DATE)] == [3]
-    assert Rebuild(disk, "binance", "SOLUSDT", use_agg=False).day(DATE) == []
+    assert [bar.trade_count for bar in day_of(Rebuild(disk, "binance", "SOLUSDT"), DATE)] == [3]
+    assert day_of(Rebuild(disk, "binance", "SOLUSDT", use_agg=False), DATE) == []
 
 
 def test_a_broken_line_costs_that_line_and_is_named(tmp_path: Path) -> None:
@@ -110,7 +114,7 @@ def test_a_broken_line_costs_that_line_and_is_named(tmp_path: Path) -> None:
     path = f"{paths.raw_dir('binance', 'SOLUSDT', DATE)}/part_1200.jsonl"
     disk.write(path, (line(trade(NOON, 1)) + "{broken\n" + line(trade(NOON, 3))).encode())
     rebuild = Rebuild(disk, "binance", "SOLUSDT")
-    assert [bar.trade_count for bar in rebuild.day(DATE)] == [2]
+    assert [bar.trade_count for bar in day_of(rebuild, DATE)] == [2]
     assert [(problem.path, problem.line) for problem in rebuild.problems] == [(path, 2)]
 
 
@@ -169,4 +173,4 @@ def test_a_carried_quote_crosses_midnight(tmp_path: Path) -> None:
     events: list[Trade | Quote] = [quote(midnight - 1, 1), trade(midnight - 1, 1), trade(midnight, 2)]
     write_raw(disk, events)
     streamed = bars_of(list(events), midnight + SECOND)
-    assert Rebuild(disk, "binance", "SOLUSDT").day(paths.date_of(midnight)) == streamed[1:]
+    assert day_of(Rebuild(disk, "binance", "SOLUSDT"), paths.date_of(midnight)) == streamed[1:]

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from shared import kernels
+from shared.barfiles import bar_table, joined
 from shared.bars import Bars
 from shared.events import AggTrade, Bar, Columns, Feed, Quote, Trade, plain
 from shared.numbers import Units
-from shared.rowbars import AT, Ints, made
+from shared.rowbars import AT, BarRows, Ints
 from shared.rows import SIZE, Row, book
 from shared.series import Series
 from shared.tally import WINDOW, Tally, _places
@@ -377,7 +378,24 @@ def test_a_row_says_of_its_second_what_the_bar_says(library: ctypes.CDLL, digits
     rows = rows_of(Random(digits), 2000, digits)
     for some in (rows, rows[:0], rows[rows[:, AT.trades] == 0], rows[rows[:, AT.has_book] == 0]):
         seconds = [Row(digits, row.tobytes()).second() for row in some]
-        assert made(library, ["AAA"], some, digits) == [second.bar("AAA", T * S, Units()) for second in seconds]
+        bars = [second.bar("AAA", T * S, Units()) for second in seconds]
+        in_columns = BarRows(library, ["AAA"], some, digits)
+        assert [*in_columns] == bars and in_columns[3:] == bars[3:]
+        assert bar_table(in_columns, "binance").equals(bar_table(bars, "binance"))
+
+
+def test_bars_in_columns_are_found_by_their_place_and_know_their_symbols(library: ctypes.CDLL) -> None:
+    rows = rows_of(Random(3), 5, 8)
+    rows[:, AT.second] += np.arange(5)
+    rows[:, AT.owner] = [0, 1, 1, 0, 1]
+    bars = BarRows(library, ["AAA", "BBB"], rows, 8)
+    assert [bar.symbol for bar in bars] == ["AAA", "BBB", "BBB", "AAA", "BBB"]
+    assert [bars[at] for at in range(5)] == [*bars] == [bars[at - 5] for at in range(5)]
+    with pytest.raises(IndexError):
+        bars[5]
+    tables = [joined(parts, "binance") for parts in ([[*bars]], [bars], [[*bars[:2]], bars[2:]])]
+    assert tables[0].equals(tables[1]) and tables[0].equals(tables[2])
+    assert joined([], "binance").num_rows == joined([bars[:0]], "binance").num_rows == 0
 
 
 def test_a_quote_is_numbers_only_where_these_make_its_texts_again() -> None:
