@@ -1036,28 +1036,38 @@ struct before {
     int64_t top, has_book, ts, update, bid, bid_qty, ask, ask_qty;
 };
 
+/* Until when a second's quotes stand at most: the one from before it, and the last of its own. */
+struct limits {
+    int64_t before, own;
+};
+
 /* Closes seconds, those of each symbol in the order of time. OWNER says which of `before` is the symbol's; that goes on
-   to what is known behind its last second.  */
-EXPORT void lake_close(int64_t count, int64_t *seconds, struct before *before)
+   to what is known behind its last second. `limits`: of each second, or nothing where no quote ceased to stand.  */
+EXPORT void lake_close(int64_t count, int64_t *seconds, struct before *before, const struct limits *limits)
 {
     for (int64_t *second = seconds, *end = seconds + count * FIELDS; second < end; second += FIELDS) {
         struct before *known = before + second[OWNER];
-        int64_t begin = second[SECOND] * NANOSECONDS, until = begin + NANOSECONDS;
+        int64_t begin = second[SECOND] * NANOSECONDS, over = begin + NANOSECONDS;
+        struct limits limit = limits ? *limits++ : (struct limits){over, over};
+        int64_t until = limit.before;
+        second[LIVE_NS] = 0;
         if (second[TRADES]) {
             second[IS_COMPLETE] = known->top >= 0 && second[LAST_ID] - known->top == second[TRADES];
             known->top = second[LAST_ID];
         }
         if (second[QUOTES]) {
-            add(second + WEIGHTED, (__int128)(second[BEST_ASK] - second[BEST_BID]) * (until - second[LAST_TS]));
-            until = second[FIRST_TS];
+            add(second + WEIGHTED, (__int128)(second[BEST_ASK] - second[BEST_BID]) * (limit.own - second[LAST_TS]));
+            second[LIVE_NS] = limit.own - second[FIRST_TS];
+            if (until > second[FIRST_TS])
+                until = second[FIRST_TS];
         }
-        second[LIVE_NS] = second[QUOTES] ? begin + NANOSECONDS - until : 0;
         if (known->has_book) {
             add(second + WEIGHTED, (__int128)(known->ask - known->bid) * (until - begin));
-            second[LIVE_NS] = NANOSECONDS;
+            second[LIVE_NS] += until - begin;
+            known->has_book = until == over;
         }
         if (second[QUOTES]) {
-            *known = (struct before){known->top, 1, second[LAST_TS], second[UPDATE], second[BEST_BID],
+            *known = (struct before){known->top, limit.own == over, second[LAST_TS], second[UPDATE], second[BEST_BID],
                                      second[BEST_BID_QTY], second[BEST_ASK], second[BEST_ASK_QTY]};
         } else if (known->has_book) {
             second[LAST_TS] = known->ts;

@@ -46,7 +46,7 @@ _CALLS: Final = {
     "lake_tally": (_Int, (_Int, *[_Pointer] * 6)),
     "lake_quotes": (_Int, (_Int, *[_Pointer] * 8)),
     "lake_quotients": (None, (_Int, _Pointer, _Int, _Pointer, _Pointer)),
-    "lake_close": (None, (_Int, _Pointer, _Pointer)),
+    "lake_close": (None, (_Int, _Pointer, _Pointer, _Pointer)),
     "lake_is_wide": (ctypes.c_int, ()),
     "lake_windows": (_Int, (_Int, _Pointer, _Pointer, _Int, _Pointer)),
     "lake_wide_windows": (_Int, (_Int, _Pointer, _Pointer, _Int, _Pointer)),

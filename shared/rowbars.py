@@ -42,25 +42,28 @@ class Due(NamedTuple):
 
 def closed(library: ctypes.CDLL, due: Due, units: Units) -> tuple[BarRows, list[int]]:
     """The bars, and the places of symbols that cannot be closed as rows. These are untouched."""
-    before, odd = _known(due, units)
+    before, odd, limits = _known(due, units)
     if odd:
         is_whole = np.ones(len(due.series), np.bool_)
         is_whole[odd] = False
-        whole = is_whole.tolist()
+        whole, wanted = is_whole.tolist(), np.repeat(is_whole, due.counts)
         series, counts = ([one for one, is_so in zip(all_of, whole, strict=True) if is_so] for all_of in due[:2])
-        due = Due(series, counts, due.rows[np.repeat(is_whole, due.counts)], due.digits)  # type: ignore[arg-type]
+        due = Due(series, counts, due.rows[wanted], due.digits)  # type: ignore[arg-type]
+        limits = None if limits is None else limits[wanted]
     rows = due.rows
     rows[:, AT.owner] = np.repeat(np.arange(len(due.counts)), due.counts)
     known = np.array(before, np.int64).reshape(-1, 2 + len(_NO_BOOK))
-    library.lake_close(len(rows), rows.ctypes.data, known.ctypes.data)
+    library.lake_close(len(rows), rows.ctypes.data, known.ctypes.data, None if limits is None else limits.ctypes.data)
     bars = BarRows(library, [series.symbol for series in due.series], rows, due.digits)
     rows[:, AT.owner] = 0
     _keep(due, known[:, 0].tolist())
     return bars, odd
 
 
-def _known(due: Due, units: Units) -> tuple[list[Book], list[int]]:
-    """What is known of each symbol before its first row; the places of those that cannot be closed as rows."""
+def _known(due: Due, units: Units) -> tuple[list[Book], list[int], Ints | None]:
+    """What is known of each symbol before its first row; the places of those that cannot be closed as rows; until when
+    quotes stand in each row, where some ceased to.
+    """
     rows, counts = due.rows, np.array(due.counts)
     ends = np.cumsum(counts)
     firsts, lasts = rows[ends - counts, AT.second].tolist(), rows[ends - 1, AT.second].tolist()
@@ -68,10 +71,15 @@ def _known(due: Due, units: Units) -> tuple[list[Book], list[int]]:
     newer = np.minimum.reduceat(updates, ends - counts).tolist()
     before: list[Book] = []
     odd: list[int] = []
+    limits: Ints | None = None
     for place, (series, first, last, update) in enumerate(zip(due.series, firsts, lasts, newer, strict=True)):
-        if series.cuts and within(series.cuts, first * SECOND, (last + 1) * SECOND):
-            odd.append(place)  # a quote ceased to stand while they last
-            continue
+        if series.cuts and (cuts := within(series.cuts, first * SECOND, (last + 1) * SECOND)):
+            if limits is None:
+                limits = np.repeat(rows[:, AT.second] * SECOND + SECOND, 2).reshape(-1, 2)
+            its_own = slice(ends[place] - due.counts[place], ends[place])
+            if not _limit(rows[its_own], cuts, limits[its_own]):
+                odd.append(place)
+                continue
         newest = series.newest_at(first * SECOND)
         if newest is None:
             before.append([series.closed_top, 0, *_NO_BOOK])
@@ -82,7 +90,27 @@ def _known(due: Due, units: Units) -> tuple[list[Book], list[int]]:
             odd.append(place)
         else:
             before.append([series.closed_top, 1, *found])
-    return before, odd
+    return before, odd, limits
+
+
+def _limit(rows: Ints, cuts: Sequence[int], limits: Ints) -> bool:
+    """Notes of each row until when the quote from before it stands, and its own last one, as these cuts have it; false
+    where one came between two quotes of a second: only all of its quotes tell what follows from that.
+    """
+    since = cuts[0]
+    numbers: list[Numbers[int]] = [*map(Numbers._make, rows.tolist())]
+    for row, limit in zip(numbers, limits, strict=True):
+        begin, end = row.second * SECOND, row.second * SECOND + SECOND
+        first, last = (row.first_ts, row.last_ts) if row.quotes else (end, end)
+        for cut in reversed(within(cuts, since, end)):  # those of seconds before it in which nothing was, too
+            if cut < first:
+                limit[0] = max(cut, begin)
+            elif cut >= last:
+                limit[1] = cut
+            else:
+                return False
+        since = end
+    return True
 
 
 def _keep(due: Due, tops: list[int]) -> None:

@@ -296,6 +296,48 @@ def test_a_disconnect_ends_what_stands(at: float, when: int) -> None:
     assert given[0] == given[1]
 
 
+@pytest.mark.parametrize("seed", range(120))
+def test_wherever_quotes_cease_to_stand_rows_say_what_seconds_say(seed: int) -> None:
+    chance = Random(seed)
+    times = sorted(round(chance.uniform(0, 6), 1) for _ in range(chance.randrange(1, 14)))
+    events: list[Trade | Quote] = [
+        trade(at, one, symbol=symbol)
+        if chance.random() < 0.3
+        else quote(at, one, 3 * UNIT - chance.randrange(9), symbol=symbol)
+        for one, at in enumerate(times)
+        for symbol in ("AAA", "BBB")[: chance.randrange(1, 3)]
+    ]
+    if chance.random() < 0.5:
+        events.insert(0, quote(-1, 0))
+    # Often at the very moment of an event or at the edge of a second.
+    places = [*times, *range(-1, 8), *(chance.uniform(-1, 7) for _ in range(9))]
+    cuts = [
+        Feed(kind, T * S + int(chance.choice(places) * S), 0, chance.choice([[], ["AAA"], ["BBB"]]))
+        for kind in ("disconnected", "stale", "suspended", "disconnected")[: chance.randrange(1, 5)]
+    ]
+    first, given = chance.uniform(-1, 7), []
+    for take in (columns_of, list):
+        bars = Bars(0)
+        bars.take([event for event in events if event.ts < T * S])
+        bars.advance(T * S)
+        bars.take(take([event for event in events if event.ts >= T * S]))
+        bars.take(cuts)
+        closings = [bars.advance(T * S + int(at * S)) for at in (first, 9)]
+        bars.take(take([quote(10.5, 99)]))
+        given.append([*closings, bars.advance((T + 20) * S), known(bars.state())])
+    assert given[0] == given[1]
+
+
+@pytest.mark.usefixtures("only_rows")
+def test_a_cut_before_or_behind_a_seconds_quotes_asks_for_none_of_them() -> None:
+    bars = Bars(0)
+    bars.take(columns_of([quote(0.2, 1), quote(0.6, 2), quote(2.5, 3), trade(3.5, 1), quote(4.5, 4), quote(4.6, 5)]))
+    for at in (0.6, 0.9, 1.5, 2.1, 3.25, 4.0, 4.7):
+        bars.take([Feed("disconnected", T * S + int(at * S), 0)])
+    found = [(bar.quotes_live_ms, bar.bid) for bar in closed(bars)]
+    assert found == [(400, None), (500, 3.0), (250, None), (200, None)]
+
+
 def test_an_id_that_was_missing_completes_seconds_that_are_still_open() -> None:
     bars = both([trade(0.1, 1)], [trade(1.1, 2), trade(1.2, 3)], [trade(2.1, 5)], [trade(0.9, 4)], [trade(3.1, 6)])
     assert [second.is_complete for second in map(bars._series["AAA"]._opened, range(4))] == [False, True, True, True]
