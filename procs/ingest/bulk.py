@@ -55,10 +55,9 @@ class Bulk:
                 kinds |= self._single(link, reads, bounds, start, start + 1)
             if behind - start == 1:
                 continue
-            if behind - start <= self._least or not self._columns(link, reads, rows, bounds, start + 1, behind):
-                kinds |= self._single(link, reads, bounds, start + 1, behind)
-            else:
-                kinds |= {"trade", "quote"}
+            part = start + 1, behind
+            taken = self._columns(link, reads, rows, bounds, *part) if behind - start > self._least else None
+            kinds |= taken or self._single(link, reads, bounds, *part)
         return kinds
 
     def _single(self, link: Link, reads: Sequence[Read], bounds: Places, start: int, behind: int) -> set[str]:
@@ -70,14 +69,16 @@ class Bulk:
                 kinds |= self._intake.frames(link, part, read.wall, read.mono)
         return kinds
 
-    def _columns(self, link: Link, reads: Sequence[Read], rows: Rows, bounds: Ints, start: int, behind: int) -> bool:
-        """Takes plain rows; False, having done nothing, where their times are not beyond doubt."""
+    def _columns(
+        self, link: Link, reads: Sequence[Read], rows: Rows, bounds: Ints, start: int, behind: int
+    ) -> set[str] | None:
+        """Takes plain rows and gives their kinds; None, having done nothing, where their times are not beyond doubt."""
         judged = judge(rows, bounds, start, behind, len(self._books))
         if self._replay:
             estimates = [0] * len(reads)
         else:
             if not self._is_believable(link, judged, reads[0].mono):
-                return False
+                return None
             first, last = np.searchsorted(bounds, [start, behind - 1], side="right").tolist()
             estimates = self._heed(link.high, reads, judged, first, last)
             if judged.trades:
@@ -85,16 +86,17 @@ class Bulk:
         stamped = judged.stamp(estimates, [read.wall for read in reads], link.high)
         link.high = stamped.high
         runs = list(judged.runs())
+        kinds = {"quote" if run.is_quote else "trade" for run in runs}
         is_new = self._are_new(rows, start, behind, judged, runs, reads[-1].mono)
         self._intake.counters["events_in"] += behind - start
         if is_new is None and behind - start <= MOST:
             self._give_all(rows, slice(start, behind), stamped, runs)
-            return True
+            return kinds
         if is_new is None:
             is_new = np.ones(behind - start, np.bool_)
         self._intake.counters["duplicates"] += len(is_new) - int(np.count_nonzero(is_new))
         self._give(rows, np.flatnonzero(is_new) + start, stamped.ts[is_new], stamped.ts_recv[is_new])
-        return True
+        return kinds
 
     def _is_believable(self, link: Link, judged: Judged, mono: int) -> bool:
         """Whether no venue time among these could be refused."""

@@ -38,7 +38,7 @@ from procs.ingest.symbols import Book
 from procs.ingest.venuetime import VenueTime
 from procs.ingest.watch import Watch
 from shared import checkpoint
-from shared.events import AggTrade, Feed, Quote, Trade
+from shared.events import Feed, Quote
 from shared.files import Disk
 from shared.journal import Writer
 from shared.rest import Answer, Limited, RestError
@@ -250,10 +250,7 @@ class Ingest:
 
     def _began(self, link: Link) -> int | None:
         """The time of the first data that came over a link, while it still waits to be written."""
-        symbols = {symbol for symbol, _ in link.streams}
-        kind = Quote if "quote" in self._config.kinds else Trade | AggTrade
-        events = self.recorder.events
-        return next((event.ts for event in events if isinstance(event, kind) and event.symbol in symbols), None)
+        return self.recorder.first("quote" in self._config.kinds, {symbol for symbol, _ in link.streams})
 
     def _note_coverage(self, why: str, ts: int | None = None) -> None:
         """Says of which symbols quotes (or, where there are none, trades) have begun or ceased to flow."""

@@ -84,9 +84,9 @@ class Intake:
         return kinds
 
     def is_new(self, link: Link) -> bool:
-        """Whether a connection's beginnings are still to be seen: its first data of each kind, its first time."""
+        """Whether a connection's beginnings are still to be seen: its first data, its first time."""
         is_timed = link.high > 0 if self._replay else self.time.known
-        return bool(link.early or link.unseen) or not is_timed
+        return bool(link.early) or not link.data_mono or not is_timed
 
     def portions(self, link: Link, reads: list[Read]) -> Iterator[list[Read]]:
         """What is to be taken together, and judged before the next: of what comes first over a connection, which goes

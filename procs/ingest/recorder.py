@@ -5,11 +5,11 @@ at once, and in parcels for the lanes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
 from procs.ingest.parcel import Parcel
-from shared.events import Bar, Batch, Columns, Event, Rejected
+from shared.events import QUOTE, AggTrade, Bar, Batch, Columns, Event, Quote, Rejected, Trade
 from shared.journal import Writer
 from shared.wire import Lane, Publisher
 
@@ -70,6 +70,18 @@ class Recorder:
             self._events = []
             self.add = self._events.append
         self._before.append((columns, highest))
+
+    def first(self, is_quote: bool, symbols: Container[str]) -> int | None:
+        """The time of the first quote, or else trade, of these among what waits to be written; None where none is."""
+        kinds = (Quote,) if is_quote else (Trade, AggTrade)
+        for events in (*(part for part, _ in self._before), self._events):
+            if isinstance(events, Columns):
+                times = _times(events, is_quote, symbols)
+            else:
+                times = (event.ts for event in events if isinstance(event, kinds) and event.symbol in symbols)
+            if (found := next(times, None)) is not None:
+                return found
+        return None
 
     @property
     def is_empty(self) -> bool:
@@ -156,6 +168,15 @@ class Recorder:
         if self.is_dirty:
             self.writer.sync()
             self.is_dirty, self._syncing = False, None
+
+
+def _times(columns: Columns, is_quote: bool, symbols: Container[str]) -> Iterator[int]:
+    """Those of the quotes, or else the trades, of some symbols: of thousands none is made into an event for it."""
+    is_theirs = [symbol in symbols for symbol in columns.symbols]
+    owners, ts = memoryview(columns.symbol).cast("H"), memoryview(columns.ts).cast("q")
+    for at, kind in enumerate(columns.kinds):
+        if (kind == QUOTE) == is_quote and is_theirs[owners[at]]:
+            yield ts[at]
 
 
 def _ts(event: Event) -> int:

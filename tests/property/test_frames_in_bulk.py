@@ -18,7 +18,7 @@ from procs.ingest.config import Config
 from procs.ingest.core import Ingest
 from procs.ingest.reads import Read
 from shared import frames
-from shared.events import QUOTE, SELL, Batch, Columns, Quote, Trade, plain
+from shared.events import QUOTE, SELL, Batch, Columns, Feed, Quote, Trade, plain
 from shared.files import Files
 from shared.journal import Reader, Writer, pack
 from shared.paths import DAY, SECOND, day_start
@@ -300,6 +300,30 @@ def test_only_the_first_frames_of_a_connection_go_singly(tmp_path: Path, monkeyp
     assert scene.columns() == 1 and single <= 100
     trades = [event.trade_id for batch in batches for event in batch.events if isinstance(event, Trade)]
     assert trades == [2 + n for n in range(2000) if n % 4]
+
+
+@pytest.mark.parametrize("kind", ["trade", "quote"])
+def test_what_never_comes_does_not_keep_the_rest_from_columns(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given streams of both kinds, when only one of them flows, then a flood of it is a busy moment all the same, and
+    what comes of the other at last is noted with the time of its first."""
+    monkeypatch.setattr(Scene, "hear", lambda self, reads: None)
+    scene = Scene(tmp_path, 64)
+    monkeypatch.undo()
+    link = scene.core.links.links[scene.link]
+    trades = [trade("SOLUSDT", 2 + n, NOW // 1000 + 1000 * n) for n in range(1300)]
+    quotes = [quote("ADAUSDT", n) for n in range(1300)]
+    first, second = (trades, quotes) if kind == "trade" else (quotes, trades)
+    scene.core.time.measure(NOW, scene.mono, scene.mono)  # quotes alone tell no time
+    scene.hear([(5, first[:600])])
+    assert link.unseen == {"trade", "quote"} - {kind} and scene.columns() == 1
+    scene.hear([(5, first[600:1000]), (5, [*first[1000:], *second])])
+    assert not link.unseen and scene.columns() == 2
+    batches = list(Reader(scene.disk, FOLDER).read(0))
+    events = [event for batch in batches for event in batch.events]
+    (connected,) = [event for event in events if isinstance(event, Feed) and event.kind == "connected"]
+    assert connected.ts == next(event.ts for event in events if isinstance(event, Quote))
 
 
 def test_a_life_that_follows_holds_what_came_as_columns(tmp_path: Path) -> None:
