@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.speed import compare, idle, profiling, promises, scale
-from bench.speed.market import Market
+from bench.speed.market import TRADES, Market
 from bench.speed.peers import Unavailable
 from bench.speed.server import ROOT, Server
 from bench.speed.yardstick import Load, Run, ours
@@ -40,10 +40,10 @@ def _ours(args: argparse.Namespace) -> int:
     with (
         folder(args.keep) as here,
         contextlib.closing(
-            Server(here, args.events, args.symbols, tls=args.tls, per_s=args.per_s, seed=args.seed)
+            Server(here, args.events, args.symbols, tls=args.tls, per_s=args.per_s, seed=args.seed, trades=args.trades)
         ) as server,
     ):
-        market = Market(args.seed, args.events, args.symbols, args.per_s)
+        market = Market(args.seed, args.events, args.symbols, args.per_s, args.trades)
         load = Load(args.events, args.rate, args.time == "real", args.tls)
         nothing = Load(0, args.rate, args.time == "real", args.tls)
         if args.keep:
@@ -110,6 +110,7 @@ def _ours_arguments(alone: argparse.ArgumentParser) -> None:
         "--time", choices=("market", "real"), default="market", help="event times: 100 events a bar, or the real time"
     )
     alone.add_argument("--per-s", type=int, default=2000, help="events/s of market time (default: %(default)s)")
+    alone.add_argument("--trades", type=float, default=TRADES, help="share of trades; at 1 no quote ever comes")
     alone.add_argument("--tls", action="store_true", help="over wss, one record a frame")
     alone.add_argument("--seed", type=int, default=1, help="another market (default: %(default)s)")
     alone.add_argument("--profile", default="", help="a stage to run under cProfile: where its time goes")

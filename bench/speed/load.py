@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.speed import sending
-from bench.speed.market import FIRST_ID, START_US, UNIT, Market
+from bench.speed.market import FIRST_ID, START_US, TRADES, UNIT, Market
 from bench.speed.sending import Plan, Session, Wire
 
 REQUEST: Final = 64 << 10
@@ -239,11 +239,12 @@ def main() -> None:
     )
     parser.add_argument("--symbols", type=int, default=20, help="how many symbols (default: %(default)s)")
     parser.add_argument("--per-s", type=int, default=2000, help="events a second of market time (default: %(default)s)")
+    parser.add_argument("--trades", type=float, default=TRADES, help="the share of trades (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another market (default: %(default)s)")
     parser.add_argument("--port-file", type=Path, required=True, help="where to say the addresses")
     parser.add_argument("--certificate", help="PEM with key and certificate for wss")
     args = parser.parse_args()
-    market = Market(args.seed, args.events, args.symbols, args.per_s)
+    market = Market(args.seed, args.events, args.symbols, args.per_s, args.trades)
     venue = Venue(market)
     context = None
     if args.certificate:

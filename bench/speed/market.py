@@ -20,6 +20,7 @@ UNIT: Final = 10**8
 START_US: Final = 1_760_918_400_000_000
 """2025-10-20 00:00:00 UTC: when the market's own time begins."""
 TRADES: Final = 0.25
+"""How many of the events are trades, if nothing else is wanted."""
 FIRST_ID: Final = 1_000_000
 _NAMES: Final = (
     *("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE", "AVAX", "LINK", "DOT"),
@@ -65,14 +66,16 @@ class Frames:
 
 
 class Market:
-    """`count` events of `symbols` symbols; market time runs at `per_s` events a second."""
+    """`count` events of `symbols` symbols, of which `trades` is the share of trades; market time runs at `per_s` events
+    a second.
+    """
 
-    def __init__(self, seed: int, count: int, symbol_count: int, per_s: int) -> None:
+    def __init__(self, seed: int, count: int, symbol_count: int, per_s: int, trades: float = TRADES) -> None:
         chance = np.random.default_rng(seed)
         self.names = symbols(symbol_count)
         self.count, self.per_s = count, per_s
         self.symbol: Ints = chance.integers(0, symbol_count, count)
-        self.is_trade: npt.NDArray[np.bool_] = chance.random(count) < TRADES
+        self.is_trade: npt.NDArray[np.bool_] = chance.random(count) < trades
         self.at_us: Ints = START_US + np.arange(count, dtype=np.int64) * 1_000_000 // per_s
         self.is_maker: npt.NDArray[np.bool_] = chance.random(count) < 0.5
         self.number: Ints = np.empty(count, np.int64)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.speed.market import Ints
+from bench.speed.market import TRADES, Ints
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 300.0
@@ -22,12 +22,22 @@ START_S = 300.0
 class Server:
     """Started when made; ended by `close`."""
 
-    def __init__(self, folder: Path, events: int, symbols: int, *, tls: bool = False, per_s: int = 2000, seed: int = 1):
+    def __init__(
+        self,
+        folder: Path,
+        events: int,
+        symbols: int,
+        *,
+        tls: bool = False,
+        per_s: int = 2000,
+        seed: int = 1,
+        trades: float = TRADES,
+    ) -> None:
         self.certificate = certificate(folder) if tls else None
         said = folder / "load.json"
         said.unlink(missing_ok=True)
         words = ["--events", str(events), "--symbols", str(symbols), "--per-s", str(per_s), "--seed", str(seed)]
-        words += ["--port-file", str(said)]
+        words += ["--trades", str(trades), "--port-file", str(said)]
         words += ["--certificate", str(self.certificate)] if self.certificate else []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.speed.load", *words], cwd=ROOT, stdin=subprocess.PIPE
