@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
 from procs.ingest.parcel import Parcel
-from shared.events import QUOTE, AggTrade, Bar, Batch, Columns, Event, Quote, Rejected, Trade
+from shared.events import QUOTE, AggTrade, Bar, Batch, Columns, Event, Feed, Quote, Rejected, Trade
 from shared.journal import Writer
 from shared.wire import Lane, Publisher
 
@@ -72,16 +72,21 @@ class Recorder:
         self._before.append((columns, highest))
 
     def first(self, is_quote: bool, symbols: Container[str]) -> int | None:
-        """The time of the first quote, or else trade, of these among what waits to be written; None where none is."""
+        """The time of the first quote, or else trade, of these symbols among what waits to be written, behind the last
+        disconnect; None where there is none.
+        """
         kinds = (Quote,) if is_quote else (Trade, AggTrade)
+        found: int | None = None
         for events in (*(part for part, _ in self._before), self._events):
             if isinstance(events, Columns):
-                times = _times(events, is_quote, symbols)
-            else:
-                times = (event.ts for event in events if isinstance(event, kinds) and event.symbol in symbols)
-            if (found := next(times, None)) is not None:
-                return found
-        return None
+                found = next(_times(events, is_quote, symbols), None) if found is None else found
+                continue
+            for event in events:
+                if isinstance(event, Feed):
+                    found = None if event.kind == "disconnected" else found
+                elif found is None and isinstance(event, kinds) and event.symbol in symbols:
+                    found = event.ts
+        return found
 
     @property
     def is_empty(self) -> bool:

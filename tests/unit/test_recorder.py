@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from procs.ingest.recorder import BATCH_EVENTS, SECOND, Recorder
-from shared.events import Rejected, Trade
+from shared.events import Feed, Quote, Rejected, Trade
 from shared.files import Files
 from shared.journal import Reader, Writer
+from tests.columns import columns_of
 
 FOLDER = "journal/binance/binance"
 
@@ -47,3 +48,28 @@ def test_a_flood_of_garbage_is_counted_and_costs_a_bounded_number_of_lines(tmp_p
     said = sum(isinstance(event, Rejected) for event in found.events)
     assert found.counters["rejected"] == 5000 and said <= 1000
     assert found.counters["rejected_unsaid"] == 5000 - said
+
+
+def quote(symbol: str, ts: int) -> Quote:
+    return Quote(symbol, ts, None, None, 0, "1.5", "1", "1.6", "1", ts)
+
+
+def trade(symbol: str, ts: int) -> Trade:
+    return Trade(symbol, ts, ts, ts, 0, "1.5", "2.5", "buy", ts)
+
+
+def test_what_flows_first_is_found_among_all_that_waits_behind_the_last_disconnect(tmp_path: Path) -> None:
+    found, ours = recorder(tmp_path), {"SOLUSDT", "ADAUSDT"}
+    found.add(quote("SOLUSDT", 1))
+    assert (found.first(True, ours), found.first(False, ours), found.first(True, {"ADAUSDT"})) == (1, None, None)
+    found.add(Feed("disconnected", 2, 0, ["SOLUSDT"]))
+    assert found.first(True, ours) is None
+    found.add_columns(
+        columns_of([trade("BTCUSDT", 3), trade("SOLUSDT", 4), quote("BTCUSDT", 5), quote("ADAUSDT", 6)]), 6
+    )
+    found.add(Feed("connected", 7, 0, ["SOLUSDT"]))
+    found.add(quote("SOLUSDT", 8))
+    found.add(trade("ADAUSDT", 9))
+    assert [found.first(kind, ours) for kind in (True, False)] == [6, 4]
+    assert [found.first(kind, {"SOLUSDT"}) for kind in (True, False)] == [8, 4]
+    assert [found.first(kind, {"ADAUSDT"}) for kind in (True, False)] == [6, 9]
