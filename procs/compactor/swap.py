@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
@@ -231,4 +232,6 @@ def _forget(disk: Disk, path: str) -> None:
 
 def _sync(disk: Disk, intent: Intent) -> None:
     for folder in sorted({path.rpartition("/")[0] for path in (*intent.drops, *(made.path for made in intent.makes))}):
-        disk.sync_dir(folder)
+        # One that was emptied and removed holds no name that could come back; the intent itself may have.
+        with contextlib.suppress(FileNotFoundError):
+            disk.sync_dir(folder)

@@ -55,3 +55,30 @@ def test_killed_in_any_call_it_has_the_old_or_the_new_content_after_the_next_sta
         assert swapped(again, b"newest") and again.read(PATH) == b"newest", call
         assert not [name for name in again.medium.names if "old_" in name or "intent" in name], call
         call += 1
+
+
+def test_an_intent_that_comes_back_after_its_folder_has_gone_is_done_with() -> None:
+    """Given a swap out of a folder, killed between the removal of its intent and the sync of that; when the folder is
+    removed, and a power cut brings the intent back, then it is found done, and no run of the compactor ends with it."""
+    disk = SimDisk(Medium(Random(1)))
+    for folder in (HOME, "parquet/day=20"):
+        disk.mkdir(folder)
+    disk.write("parquet/day=20/hour_13.parquet", b"old")
+    kept: list[tuple[str, bytes]] = []
+    remove = disk.remove
+
+    def noted(path: str) -> None:
+        if "intent-" in path and not path.endswith(".tmp"):
+            kept.append((path, disk.read(path)))
+        remove(path)
+
+    disk.remove = noted  # type: ignore[method-assign]
+    swap = Swap(disk, "day")
+    swap.bytes("parquet/2025-10-20.parquet", b"new")
+    swap.drop("parquet/day=20/hour_13.parquet")
+    assert swap.commit()
+    disk.rmdir("parquet/day=20")
+    ((path, intent),) = kept
+    disk.write(path, intent)
+    recover(disk)
+    assert disk.read("parquet/2025-10-20.parquet") == b"new" and disk.list(HOME) == []
