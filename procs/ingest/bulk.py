@@ -57,7 +57,7 @@ class Bulk:
                 continue
             part = start + 1, behind
             taken = self._columns(link, reads, rows, bounds, *part) if behind - start > self._least else None
-            kinds |= taken or self._single(link, reads, bounds, *part)
+            kinds |= self._single(link, reads, bounds, *part) if taken is None else taken
         return kinds
 
     def _single(self, link: Link, reads: Sequence[Read], bounds: Places, start: int, behind: int) -> set[str]:

@@ -88,7 +88,8 @@ def test_an_id_behind_the_hour_completes_its_last_second(tmp_path: Path) -> None
     disk = Files(tmp_path)
     edge = NOON + HOUR
     write_raw(disk, [trade(NOON, 1), trade(edge - 1, 2), trade(edge - 1, 4), trade(edge, 3)])
-    assert [bar.is_complete for bar in Rebuild(disk, "binance", "SOLUSDT").hour(DATE, 12)] == [False, True]
+    bars = Rebuild(disk, "binance", "SOLUSDT").hour(DATE, 12)
+    assert [(bar.is_complete, bar.revision) for bar in bars] == [(False, 0), (True, 0)]
 
 
 def test_raw_trades_come_before_the_aggregates_that_cover_them(tmp_path: Path) -> None:
