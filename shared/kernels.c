@@ -377,10 +377,11 @@ struct judged {
     const int64_t *behind;    /* of each read the row behind its last */
     int64_t *tops;            /* the highest venue time of its trades */
     int64_t *count, *first, *last, *ts;
-    uint8_t *is_odd;          /* ids of trades that do not follow one another, of quotes that do not rise */
+    int64_t *is_odd;          /* ids of trades that do not follow one another, of quotes that do not rise */
     int64_t *until;           /* where a symbol's ids end in `ids` */
     int64_t *ids;             /* of the quotes, each symbol's together */
     int64_t low, top, final, trades;  /* lowest, highest and last venue time of trades, and how many they are */
+    int64_t latest;           /* of the times that were given */
 };
 
 static inline int64_t later(int64_t one, int64_t other)
@@ -430,15 +431,16 @@ EXPORT void lake_judge(const struct rows *rows, int64_t row, int64_t behind, str
 
 /* Gives these rows their times: a trade keeps its own, a quote has the estimate of its read or the highest venue time
    before it, whichever is later. What only trades or only quotes have is moved together. The highest venue time.  */
-EXPORT int64_t lake_stamp(const struct rows *rows, int64_t row, int64_t behind, const struct judged *judged,
-                          const int64_t *estimates, const int64_t *walls, int64_t high, int64_t *recv, int64_t *ask,
+EXPORT int64_t lake_stamp(const struct rows *rows, int64_t row, int64_t behind, struct judged *judged,
+                          const int64_t *estimates, const int64_t *walls, int64_t high, int64_t *ask,
                           int64_t *ask_qty, int64_t *sent)
 {
-    int64_t read = 0, *ts = rows->columns[TS];
+    int64_t read = 0, *ts = rows->columns[TS], *recv = rows->columns[TS_RECV];
+    judged->latest = 0;
     for (int64_t at = row; at < behind; at++) {
         while (judged->behind[read] <= at)
             read++;
-        *recv++ = walls[read];
+        recv[at] = walls[read];
         if (rows->kinds[at] == QUOTE) {
             ts[at] = later(estimates[read], high);
             *ask++ = rows->columns[ASK][at];
@@ -447,6 +449,7 @@ EXPORT int64_t lake_stamp(const struct rows *rows, int64_t row, int64_t behind, 
             *sent = rows->columns[TS_SENT][at];
             high = later(high, later(ts[at], *sent++));
         }
+        judged->latest = later(judged->latest, ts[at]);
     }
     return high;
 }

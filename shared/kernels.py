@@ -37,7 +37,7 @@ _CALLS: Final = {
     "lake_cut": (_Int, (_Pointer, _Int, _Int, _Pointer, _Pointer)),
     "lake_read": (None, (_Pointer, _Pointer, _Int, _Pointer, _Pointer, _Pointer, _Int)),
     "lake_judge": (None, (_Pointer, _Int, _Int, _Pointer)),
-    "lake_stamp": (_Int, (_Pointer, _Int, _Int, *(_Pointer,) * 3, _Int, *(_Pointer,) * 4)),
+    "lake_stamp": (_Int, (_Pointer, _Int, _Int, *(_Pointer,) * 3, _Int, *(_Pointer,) * 3)),
     "lake_group": (_Int, (_Pointer, _Int, _Int, _Int, _Pointer)),
     "lake_lines": (_Int, (_Pointer, _Int, _Pointer, _Pointer)),
     "lake_parse": (_Int, (_Pointer, _Pointer, _Int, _Int, _Pointer, _Pointer, _Pointer)),
@@ -136,9 +136,7 @@ class _Streams(ctypes.Structure):
 
 
 class Rows(ctypes.Structure):
-    """Where `read` leaves what it finds: a byte, a byte, two bytes twice, and eight for each of COLUMNS (of which
-    ts_recv is nowhere) a row.
-    """
+    """Where `read` leaves what it finds: a byte, a byte, two bytes twice, and eight for each of COLUMNS a row."""
 
     _fields_ = (
         ("is_plain", _Pointer), ("kinds", _Pointer), ("symbol", _Pointer), ("short", _Pointer),
@@ -146,11 +144,13 @@ class Rows(ctypes.Structure):
     )  # fmt: skip
 
     @classmethod
-    def of(cls, rows: Any) -> Rows:
-        """Those of `shared.venues.Rows`, which must be held, and be one at least."""
-        columns = [address(getattr(rows, name, rows.ts)) for name in COLUMNS]
+    def of(cls, rows: Any, numbers: Any) -> Rows:
+        """Those of `shared.venues.Rows`, which must be held, and be one at least. `numbers` holds COLUMNS, one behind
+        the other: to ask each array where it is takes longer than to read the rows of a quiet moment.
+        """
+        first, size = address(numbers), numbers.strides[0]
         given = (rows.is_plain, rows.kinds, rows.symbol, rows.short)
-        return cls(*map(address, given), pointers(columns))
+        return cls(*map(address, given), pointers(range(first, first + size * len(COLUMNS), size)))
 
 
 class Streams:
@@ -224,6 +224,7 @@ class Judged(ctypes.Structure):
         ("reads", _Int), ("symbols", _Int), ("behind", _Pointer), ("tops", _Pointer), ("count", _Pointer),
         ("first", _Pointer), ("last", _Pointer), ("ts", _Pointer), ("is_odd", _Pointer), ("until", _Pointer),
         ("ids", _Pointer), ("low", _Int), ("top", _Int), ("final", _Int), ("trades", _Int),
+        ("latest", _Int),
     )  # fmt: skip
 
 

@@ -6,8 +6,9 @@ Only the ordinary is done here: plain frames, ids that follow one another, times
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from procs.ingest.intake import Intake
 
 Ints = NDArray[np.int64]
-Places = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 MOST: Final = 49_152
@@ -47,10 +47,11 @@ class Bulk:
     def take(self, link: Link, reads: Sequence[Read]) -> set[str]:
         """Takes what some reads of one connection held; returns the kinds of data among it."""
         rows = self._reader.read([read.frames for read in reads])
-        bounds = np.cumsum([len(read.frames) for read in reads])
-        odd = np.flatnonzero(~rows.is_plain)
+        bounds = list(accumulate(len(read.frames) for read in reads))
+        # Numpy's own ways to ask this cost a quiet moment's few rows more than all that is done with them.
+        odd = np.flatnonzero(~rows.is_plain).tolist() if b"\0" in rows.is_plain.tobytes() else []
         kinds: set[str] = set()
-        for start, behind in pairwise([-1, *odd.tolist(), len(rows.kinds)]):
+        for start, behind in pairwise([-1, *odd, len(rows.kinds)]):
             if start >= 0:
                 kinds |= self._single(link, reads, bounds, start, start + 1)
             if behind - start == 1:
@@ -60,17 +61,17 @@ class Bulk:
             kinds |= self._single(link, reads, bounds, *part) if taken is None else taken
         return kinds
 
-    def _single(self, link: Link, reads: Sequence[Read], bounds: Places, start: int, behind: int) -> set[str]:
+    def _single(self, link: Link, reads: Sequence[Read], bounds: list[int], start: int, behind: int) -> set[str]:
         """The frames from `start` up to `behind`, one by one, each with the clocks of its read."""
         kinds: set[str] = set()
-        for read, first, end in zip(reads, [0, *bounds.tolist()], bounds.tolist(), strict=False):
+        for read, first, end in zip(reads, [0, *bounds], bounds, strict=False):
             part = read.frames[max(start - first, 0) : max(min(end, behind) - first, 0)]
             if part:
                 kinds |= self._intake.frames(link, part, read.wall, read.mono)
         return kinds
 
     def _columns(
-        self, link: Link, reads: Sequence[Read], rows: Rows, bounds: Ints, start: int, behind: int
+        self, link: Link, reads: Sequence[Read], rows: Rows, bounds: list[int], start: int, behind: int
     ) -> set[str] | None:
         """Takes plain rows and gives their kinds; None, having done nothing, where their times are not beyond doubt."""
         judged = judge(rows, bounds, start, behind, len(self._books))
@@ -79,14 +80,14 @@ class Bulk:
         else:
             if not self._is_believable(link, judged, reads[0].mono):
                 return None
-            first, last = np.searchsorted(bounds, [start, behind - 1], side="right").tolist()
-            estimates = self._heed(link.high, reads, judged, first, last)
+            estimates = self._heed(link.high, reads, judged, *(bisect_right(bounds, at) for at in (start, behind - 1)))
             if judged.trades:
                 link.last, link.implausible = judged.final, 0
         stamped = judged.stamp(estimates, [read.wall for read in reads], link.high)
         link.high = stamped.high
         runs = list(judged.runs())
-        kinds = {"quote" if run.is_quote else "trade" for run in runs}
+        each = ("trade", judged.trades), ("quote", behind - start - judged.trades)
+        kinds = {kind for kind, count in each if count}
         is_new = self._are_new(rows, start, behind, judged, runs, reads[-1].mono)
         self._intake.counters["events_in"] += behind - start
         if is_new is None and behind - start <= MOST:
@@ -121,21 +122,21 @@ class Bulk:
     ) -> Flags | None:
         """Which of them nobody has brought yet; None where all are new."""
         is_new: Flags | None = None
-        for run in runs:
-            book = self._books[run.symbol]
-            if run.is_quote:
+        for symbol, is_quote, first, last, ts, is_odd in runs:
+            book = self._books[symbol]
+            if is_quote:
                 book.quoted = mono
-                if not run.is_odd and book.take_quotes(judged.quote_ids(run.symbol)):
+                if not is_odd and book.take_quotes(first, last, judged.quote_ids(symbol)):
                     continue
             else:
                 book.traded = mono
-                if not run.is_odd and book.trades.take_run(run.first, run.last, run.ts):
+                if not is_odd and book.trades.take_run(first, last, ts):
                     continue
             if is_new is None:
                 is_new = np.ones(behind - start, np.bool_)
-            mine = (rows.kinds[start:behind] == QUOTE) == run.is_quote
-            places = np.flatnonzero(mine & (rows.symbol[start:behind] == run.symbol))
-            is_new[places] = self._singly(book, run.is_quote, rows.ids[start + places], rows.ts[start + places])
+            mine = (rows.kinds[start:behind] == QUOTE) == is_quote
+            places = np.flatnonzero(mine & (rows.symbol[start:behind] == symbol))
+            is_new[places] = self._singly(book, is_quote, rows.ids[start + places], rows.ts[start + places])
         return is_new
 
     def _singly(self, book: Book, is_quote: bool, ids: Ints, ts: Ints) -> list[bool]:
@@ -148,15 +149,15 @@ class Bulk:
 
     def _give_all(self, rows: Rows, part: slice, stamped: Stamped, runs: Sequence[Run]) -> None:
         """All of these rows as one record."""
-        names, symbol = self._occurring(rows.symbol[part], {run.symbol for run in runs})
+        names, symbol = self._occurring(rows.symbol[part], {symbol for symbol, *_ in runs})
         columns = Columns(
             names, self._reader.digits, rows.kinds[part].tobytes(), symbol.tobytes(), stamped.ts.tobytes(),
             stamped.ts_recv.tobytes(), rows.ids[part].tobytes(), rows.price[part].tobytes(), rows.qty[part].tobytes(),
             stamped.ask.tobytes(), stamped.ask_qty.tobytes(), stamped.ts_sent.tobytes(), _short(rows.short[part]),
         )  # fmt: skip
-        self._intake.recorder.add_columns(columns, int(stamped.ts.max()))
+        self._intake.recorder.add_columns(columns, stamped.latest)
 
-    def _give(self, rows: Rows, places: Places, ts: Ints, recv: Ints) -> None:
+    def _give(self, rows: Rows, places: NDArray[np.intp], ts: Ints, recv: Ints) -> None:
         """Some of them, as records of about one size."""
         size = -(-len(places) // -(-len(places) // MOST)) if len(places) else 1
         for at in range(0, len(places), size):
@@ -185,4 +186,5 @@ class Bulk:
 
 def _short(column: NDArray[np.uint16]) -> bytes:
     """Nothing where no digit was left out."""
-    return column.tobytes() if column.any() else b""
+    data = column.tobytes()
+    return data if data.strip(b"\0") else b""

@@ -9,8 +9,8 @@ In one pass over the rows where the loops are compiled, else in numpy.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, compress, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,17 +23,10 @@ from shared.venues import Rows
 Ints = NDArray[np.int64]
 
 
-class Run(NamedTuple):
-    """The trades or the quotes of a symbol."""
-
-    symbol: int
-    is_quote: bool
-    first: int
-    last: int
-    ts: int
-    """Of the last one."""
-    is_odd: bool
-    """Ids of trades that do not follow one another, or of quotes that do not rise."""
+Run = tuple[int, bool, int, int, int, int]
+"""The trades or the quotes of a symbol: its number, whether they are quotes, their first and last id, the time of the
+last one, and whether they are odd: ids of trades that do not follow one another, or of quotes that do not rise.
+"""
 
 
 class Stamped(NamedTuple):
@@ -41,6 +34,8 @@ class Stamped(NamedTuple):
 
     high: int
     """The highest venue time so far."""
+    latest: int
+    """The latest time given."""
     ts: Ints
     ts_recv: Ints
     ask: Ints
@@ -59,11 +54,11 @@ class Judged(Protocol):
     tops: list[int]
     """Of each read the highest venue time of its trades; 0 where it has none."""
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterable[Run]:
         """Those of all trades, then those of all quotes."""
 
-    def quote_ids(self, symbol: int) -> Ints:
-        """In their order."""
+    def quote_ids(self, symbol: int) -> bytes:
+        """In their order, int64."""
 
     def stamp(self, estimates: Sequence[int], walls: Sequence[int], high: int) -> Stamped:
         """A trade keeps its time, a quote has the estimate of its read or the highest venue time before it, whichever
@@ -71,55 +66,57 @@ class Judged(Protocol):
         """
 
 
-def judge(rows: Rows, behind: Ints, start: int, end: int, symbols: int) -> Judged:
+def judge(rows: Rows, behind: list[int], start: int, end: int, symbols: int) -> Judged:
     """The rows from `start` up to `end`; `behind` is the row behind each read's last."""
-    library = kernels.loops
+    library, each = kernels.loops, np.array(behind, np.int64)
     if library is not None:
-        return _Compiled(library, rows, behind, start, end, symbols)
-    return _InNumpy(rows, behind, start, end)
+        return _Compiled(library, rows, each, start, end, symbols)
+    return _InNumpy(rows, each, start, end)
 
 
 class _Compiled:
+    """All that the loops fill lies in one piece of memory: to ask each array where it is takes longer than to judge the
+    rows of a quiet moment.
+    """
+
     def __init__(self, library: ctypes.CDLL, rows: Rows, behind: Ints, start: int, end: int, symbols: int) -> None:
-        self._library, self._behind = library, behind
-        self._columns = rows
+        self._library, self._rows, self._behind = library, rows, behind
         self._part = slice(start, end)
-        self._rows = kernels.Rows.of(rows)
-        numbers = np.empty((4, 2 * symbols), np.int64)
-        until, tops, ids = (np.empty(size, np.int64) for size in (symbols, len(behind), end - start))
-        odd = np.empty(2 * symbols, np.uint8)
+        self._symbols, self._reads = symbols, len(behind)
+        *places, ids, size = accumulate((self._reads, *(2 * symbols,) * 5, symbols, end - start), initial=0)
+        memory = np.empty(size, np.int64)
+        at = kernels.address(memory)
         self._judged = found = kernels.Judged(
-            len(behind), symbols, behind.ctypes.data, tops.ctypes.data, *(row.ctypes.data for row in numbers),
-            odd.ctypes.data, until.ctypes.data, ids.ctypes.data,
-        )  # fmt: skip
-        library.lake_judge(ctypes.byref(self._rows), start, end, ctypes.byref(found))
-        self._symbols, self._numbers, self._odd = symbols, numbers, odd
-        self._until: list[int] = until.tolist()
-        self._ids: Ints = ids
-        self.tops: list[int] = tops.tolist()
+            self._reads, symbols, kernels.address(behind), *(at + 8 * place for place in (*places, ids))
+        )
+        library.lake_judge(ctypes.byref(rows.lent), start, end, ctypes.byref(found))
+        self._ids = memory[ids:].tobytes()
+        self._numbers: list[int] = memory[:ids].tolist()
+        self.tops = self._numbers[: self._reads]
         self.low, self.top, self.final, self.trades = found.low, found.top, found.final, found.trades
 
-    def runs(self) -> Iterator[Run]:
-        symbols, odd = self._symbols, self._odd.tolist()
-        for own, (count, first, last, ts) in enumerate(zip(*self._numbers.tolist(), strict=True)):
-            if count:
-                yield Run(own % symbols, own >= symbols, first, last, ts, bool(odd[own]))
+    def runs(self) -> Iterable[Run]:
+        symbols, size = range(self._symbols), 2 * self._symbols
+        is_quote = (*(False for _ in symbols), *(True for _ in symbols))
+        count, *numbers = (self._numbers[at : at + size] for at in range(self._reads, self._reads + 5 * size, size))
+        return compress(zip((*symbols, *symbols), is_quote, *numbers, strict=True), count)
 
-    def quote_ids(self, symbol: int) -> Ints:
-        return self._ids[self._until[symbol - 1] if symbol else 0 : self._until[symbol]]
+    def quote_ids(self, symbol: int) -> bytes:
+        until = self._reads + 10 * self._symbols + symbol
+        return self._ids[8 * self._numbers[until - 1] if symbol else 0 : 8 * self._numbers[until]]
 
     def stamp(self, estimates: Sequence[int], walls: Sequence[int], high: int) -> Stamped:
-        start, end = self._part.start, self._part.stop
-        count = end - start
-        recv = np.empty(count, np.int64)
-        ask, ask_qty = np.empty((2, count - self.trades), np.int64)
-        sent = np.empty(self.trades, np.int64)
-        clocks = np.array((estimates, walls), np.int64)
+        part, rows = self._part, self._rows
+        trades, quotes = self.trades, part.stop - part.start - self.trades
+        clocks = np.array((*estimates, *walls), np.int64)
+        partial = np.empty(2 * quotes + trades, np.int64)
+        first, at = kernels.address(clocks), kernels.address(partial)
         high = self._library.lake_stamp(
-            ctypes.byref(self._rows), start, end, ctypes.byref(self._judged), clocks[0].ctypes.data,
-            clocks[1].ctypes.data, high, *(column.ctypes.data for column in (recv, ask, ask_qty, sent)),
+            ctypes.byref(rows.lent), part.start, part.stop, ctypes.byref(self._judged), first, first + 8 * self._reads,
+            high, at, at + 8 * quotes, at + 16 * quotes,
         )  # fmt: skip
-        return Stamped(high, self._columns.ts[self._part], recv, ask, ask_qty, sent)
+        ask, ask_qty, sent = partial[:quotes], partial[quotes : 2 * quotes], partial[2 * quotes :]
+        return Stamped(high, self._judged.latest, rows.ts[part], rows.ts_recv[part], ask, ask_qty, sent)
 
 
 class _InNumpy:
@@ -137,7 +134,7 @@ class _InNumpy:
         )
         self.tops = [int(self._latest[self._read_of == at].max(initial=0)) for at in range(len(behind))]
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterable[Run]:
         ts = self._rows.ts[self._part]
         for is_quote in (False, True):
             places = np.flatnonzero(self._is_quote == is_quote)
@@ -150,11 +147,11 @@ class _InNumpy:
             breaks = (np.flatnonzero(~same) + 1).tolist()
             for begin, end in pairwise([0, *breaks, len(places)]):
                 symbol, last = int(owner[begin]), int(places[end - 1])
-                yield Run(symbol, is_quote, int(ids[begin]), int(ids[end - 1]), int(ts[last]), symbol in odd)
+                yield symbol, is_quote, int(ids[begin]), int(ids[end - 1]), int(ts[last]), symbol in odd
 
-    def quote_ids(self, symbol: int) -> Ints:
+    def quote_ids(self, symbol: int) -> bytes:
         found: Ints = self._ids[self._is_quote & (self._symbol == symbol)]
-        return found
+        return found.tobytes()
 
     def stamp(self, estimates: Sequence[int], walls: Sequence[int], high: int) -> Stamped:
         rows, part, is_quote = self._rows, self._part, self._is_quote
@@ -162,4 +159,4 @@ class _InNumpy:
         own, recv = (np.array(clock, np.int64)[self._read_of] for clock in (estimates, walls))
         ts = np.where(is_quote, np.maximum(own, highs), rows.ts[part])
         partial = (rows.ask[part][is_quote], rows.ask_qty[part][is_quote], rows.ts_sent[part][~is_quote])
-        return Stamped(int(highs[-1]), ts, recv, *partial)
+        return Stamped(int(highs[-1]), int(ts.max()), ts, recv, *partial)

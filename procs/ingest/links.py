@@ -53,6 +53,8 @@ class Links:
         self._count = 0
         self._requests = 0
         self.links: dict[int, Link] = {}
+        self.is_doubled = False
+        """Whether some streams come over two connections: a new one, and an old one that has not ended yet."""
         self.slots = self._plan(list(streams))
         for slot in self.slots:
             slot.backoff.most_ns = min(SLOW_NS, EACH_NS * len(self.slots))
@@ -117,6 +119,7 @@ class Links:
             unseen={kind for _, kind in slot.streams if kind != KLINE},
         )
         self.links[link.number] = link
+        self._count_doubled()
         self.counters["connects"] += 1
         actions.append(Connect(link.number, self._venue.url(self._base, slot.routes[slot.route], now)))
         return link
@@ -176,7 +179,7 @@ class Links:
 
     def refused(self, number: int, why: str, status: int | None, mono: int) -> None:
         """No connection came about."""
-        link = self.links.pop(number, None)
+        link = self._gone(number)
         if link is None:
             return
         slot = link.slot
@@ -192,7 +195,7 @@ class Links:
 
     def closed(self, number: int, mono: int) -> Link | None:
         """A connection that was open is no more."""
-        link = self.links.pop(number, None)
+        link = self._gone(number)
         if link is None:
             return None
         slot = link.slot
@@ -322,10 +325,13 @@ class Links:
             if streamed == kind
         }
 
-    @property
-    def is_doubled(self) -> bool:
-        """Whether some streams come over two connections: a new one, and an old one that has not ended yet."""
-        return len(self.links) > len({link.slot for link in self.links.values()})
+    def _gone(self, number: int) -> Link | None:
+        link = self.links.pop(number, None)
+        self._count_doubled()
+        return link
+
+    def _count_doubled(self) -> None:
+        self.is_doubled = len(self.links) > len({link.slot for link in self.links.values()})
 
     @property
     def is_connected(self) -> bool:

@@ -51,7 +51,9 @@ def _trades(book: Book, ids: list[int], ts: list[int]) -> None:
 
 
 def _quotes(book: Book, ids: NDArray[np.int64]) -> None:
-    if not len(ids) or (bool((ids[1:] > ids[:-1]).all()) and book.take_quotes(ids)):
+    if not len(ids):
+        return
+    if bool((ids[1:] > ids[:-1]).all()) and book.take_quotes(int(ids[0]), int(ids[-1]), ids.tobytes()):
         return
     for one in ids.tolist():
         book.is_new_quote(one)

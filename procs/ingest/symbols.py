@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from procs.ingest.gaps import Tracker
 from shared.events import AggTrade, Event, Feed, Quote, Trade
 from shared.ids import Ids
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 RECENT: Final = 512
 """Update ids remembered are between this many and twice as many; more while two connections bring the same."""
@@ -45,6 +41,7 @@ class Book:
         self._waiting = 0  # how many they are
         self._span: list[int] = []  # lowest and highest update id of this life
         self._played = Ids()  # update ids from the lowest to the highest of each life before
+        self._top_played = 0
 
     def is_new_quote(self, update_id: int) -> bool:
         """Two connections that overlap bring the same quotes; a late one that nobody brought yet is kept."""
@@ -64,13 +61,15 @@ class Book:
             self._old, self._young = young, set()
         return True
 
-    def take_quotes(self, update_ids: NDArray[np.int64]) -> bool:
-        """Takes rising update ids that are all beyond those known; False, having done nothing, where they are not."""
-        if not self._span or update_ids[0] <= max(self._span[1], self._played.highest or 0):
+    def take_quotes(self, first: int, last: int, update_ids: bytes) -> bool:
+        """Takes rising update ids, int64 from the first to the last of them, that are all beyond those known; False,
+        having done nothing, where they are not.
+        """
+        if not self._span or first <= self._span[1] or first <= self._top_played:
             return False
-        self._span[1] = int(update_ids[-1])
-        self._ahead.append(update_ids.tobytes())
-        self._waiting += len(update_ids)
+        self._span[1] = last
+        self._ahead.append(update_ids)
+        self._waiting += len(update_ids) // 8
         # The other connection may be behind by any number: nothing is forgotten until one of them has ended.
         if self._waiting >= RECENT and not self._is_doubled():
             self._young.clear()
@@ -105,6 +104,7 @@ class Book:
     def begin(self) -> None:
         """A new life: what is known until now came in lives before."""
         self._played = self._spans()
+        self._top_played = self._played.highest or 0
         self._span = []
 
     def _spans(self) -> Ids:
@@ -171,3 +171,4 @@ class Book:
         self._look_back()
         self._young = set(state["quotes"])
         self._played = Ids.from_intervals(state.get("played", []))
+        self._top_played = self._played.highest or 0

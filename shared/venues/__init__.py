@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from shared import kernels
+
 KLINE = "kline"
 """The venue's own bars: a check and no record, so nothing is owed or missing of them."""
 KINDS = ("trade", "quote", "agg_trade", KLINE)
@@ -143,6 +145,8 @@ class Rows(Protocol):
     symbol: NDArray[np.uint16]
     ts: NDArray[np.int64]
     """Of trades; 0 for a quote."""
+    ts_recv: NDArray[np.int64]
+    """Nothing yet: room for whoever knows it."""
     ts_sent: NDArray[np.int64]
     ids: NDArray[np.int64]
     price: NDArray[np.int64]
@@ -150,6 +154,10 @@ class Rows(Protocol):
     ask: NDArray[np.int64]
     ask_qty: NDArray[np.int64]
     short: NDArray[np.uint16]
+
+    @property
+    def lent(self) -> kernels.Rows:
+        """Where all that is, for the compiled loops, of one row at least; good as long as the rows are held."""
 
 
 class ColumnReader(Protocol):

@@ -82,14 +82,23 @@ _NAME_AT: Final = 11
 class Rows:
     """See `shared.venues.Rows`; prices and quantities are in units of 1e-8."""
 
-    __slots__ = ("ask", "ask_qty", "ids", "is_plain", "kinds", "price", "qty", "short", "symbol", "ts", "ts_sent")
+    __slots__ = ("_lent", "_numbers", "is_plain", "kinds", "short", "symbol", *kernels.COLUMNS)
 
     def __init__(self, count: int) -> None:
         self.is_plain: Flags = np.zeros(count, np.bool_)
-        self.kinds: NDArray[np.uint8] = np.full(count, QUOTE, np.uint8)
+        self.kinds: NDArray[np.uint8] = np.empty(count, np.uint8)
+        self.kinds.fill(QUOTE)
         self.symbol: NDArray[np.uint16] = np.zeros(count, np.uint16)
         self.short: NDArray[np.uint16] = np.zeros(count, np.uint16)
-        self.ts, self.ts_sent, self.ids, self.price, self.qty, self.ask, self.ask_qty = np.zeros((7, count), np.int64)
+        self._numbers = np.zeros((len(kernels.COLUMNS), count), np.int64)
+        self.ts, self.ts_recv, self.ids, self.price, self.qty, self.ask, self.ask_qty, self.ts_sent = self._numbers
+        self._lent: kernels.Rows | None = None
+
+    @property
+    def lent(self) -> kernels.Rows:
+        if self._lent is None:
+            self._lent = kernels.Rows.of(self, self._numbers)
+        return self._lent
 
 
 class Reader:
@@ -184,7 +193,7 @@ class Reader:
 
 
 def _read(library: ctypes.CDLL, streams: kernels.Streams, pieces: Sequence[Sequence[bytes]], rows: Rows) -> None:
-    into, row = kernels.Rows.of(rows), 0
+    into, row = rows.lent, 0
     for frames in pieces:
         data, begins, ends = _piece(frames)
         count = len(frames)
@@ -206,7 +215,7 @@ def _events(rows: Rows, symbol: str) -> list[Trade | Quote]:
     """Plain rows of one symbol, singly."""
     quotes = rows.kinds == QUOTE
     partial = rows.ask[quotes], rows.ask_qty[quotes], rows.ts_sent[~quotes]
-    columns = rows.kinds, rows.symbol, rows.ts, np.zeros_like(rows.ts), rows.ids, rows.price, rows.qty, *partial
+    columns = rows.kinds, rows.symbol, rows.ts, rows.ts_recv, rows.ids, rows.price, rows.qty, *partial
     return list(Columns([symbol], DIGITS, *(column.tobytes() for column in (*columns, rows.short))))
 
 

@@ -208,7 +208,7 @@ def test_nothing_before_or_behind_a_frame_is_read(wall: Wall, compiler: None, mo
         for size in range(len(frame) + 1):
             for text in (frame[:size], frame[:size] + b"0" * 9, frame[size:]):
                 at, rows, places = wall.put(text, text == frame[size:]), Rows(1), np.array([[0], [len(text)]], np.int64)
-                into = kernels.Rows.of(rows)
+                into = rows.lent
                 given = (reader._streams.at, at, 1, places.ctypes.data, places.ctypes.data + 8)  # type: ignore[attr-defined]
                 read(*given, ctypes.addressof(into), 0)
                 assert bool(rows.is_plain[0]) == (text == frame)

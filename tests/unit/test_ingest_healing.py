@@ -368,7 +368,7 @@ def test_the_state_holds_the_newest_quotes_however_they_came(chunks: list[int], 
         assert book.is_new_quote(one)
     for count in chunks if singly else [1, *chunks]:
         ids = np.arange(count, dtype=np.int64) * 3 + (given[-1] + 1 if given else 5)
-        if not book.take_quotes(ids):
+        if not book.take_quotes(int(ids[0]), int(ids[-1]), ids.tobytes()):
             assert not given
             assert book.is_new_quote(int(ids[0]))
             ids = ids[:1]
