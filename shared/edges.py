@@ -20,8 +20,8 @@ MUCH = 1 << 20
 IDLE_LOOK_NS = 100_000_000
 """After this much silence the journal is looked into: a lost last message has no successor to reveal it. As long as a
 source at rest is silent between two records of time, so that who follows one seldom looks."""
-PATIENT_LOOK_NS = 350_000_000
-"""The same of who may wait: his messages are further apart."""
+PATIENT_LOOK_NS = 200_000_000
+"""The same beyond the time that lies between the messages of who may wait."""
 
 
 class Inlet:

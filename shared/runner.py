@@ -230,7 +230,8 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
     loops = []
     journals = topology.journals(setting.pipeline, setting.name)
     publisher = setting.publisher() if journals else None
-    look_ns = PATIENT_LOOK_NS if setting.pipeline.nodes[setting.name].is_patient else IDLE_LOOK_NS
+    patience_s = setting.pipeline.nodes[setting.name].patience_s
+    look_ns = int(patience_s * 1000) * MS + PATIENT_LOOK_NS if patience_s else IDLE_LOOK_NS
     for edge in topology.inputs(setting.pipeline, setting.name):
         folder = paths.journal_dir(edge.producer, edge.journal)
         inbox = setting.bus.pull(edge.name) if setting.bus else None
@@ -301,8 +302,9 @@ def _note(room: Room | None, loops: Sequence[Loop]) -> str:
 
 
 def _wait(bus: Bus | None, ns: int) -> None:
-    """Until something comes over the bus, or an inlet is to look into its journal. That is a third of a second at most:
-    neither a beat nor a commit nor who asks it to leave needs a wake-up of its own. With 0 it only hears what is there.
+    """Until something comes over the bus, or an inlet is to look into its journal. That is two thirds of a second at
+    most: neither a beat nor a commit nor who asks it to leave needs a wake-up of its own. With 0 it only hears what is
+    there.
     """
     if bus is not None:
         bus.wait(-(-ns // MS))

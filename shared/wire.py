@@ -26,11 +26,8 @@ HIGH_WATER = 64
 """Batches a lane holds on each side before it is full: some seconds of them, a few megabytes where little comes and 130
 flat out, which is what ingest grows by while a consumer stands still. What does not fit is read from the journal."""
 MAX_MESSAGE = (4 << 20) + 4096
-PATIENT_S = 0.15
-"""From one message to the next, at least, on a patient lane. More follows within a tenth of a second, or else the
-journal has it."""
 LARGE = 1 << 20
-"""Bytes that are sent on it at once."""
+"""Bytes that are sent on a patient lane at once."""
 _THERE = int(zmq.POLLIN)
 
 
@@ -143,9 +140,9 @@ class _Lane:
 
     _LOOK_AGAIN_S = 0.5
 
-    def __init__(self, bus: Bus, edge: str, socket: zmq.Socket[bytes], is_patient: bool) -> None:
+    def __init__(self, bus: Bus, edge: str, socket: zmq.Socket[bytes], patience_s: float) -> None:
         self._bus, self._edge, self._socket = bus, edge, socket
-        self._is_patient = is_patient
+        self._patience_s = patience_s
         self._held: list[bytes] = []
         self._size = 0
         self._sent = self._looked = -1e9
@@ -164,12 +161,12 @@ class _Lane:
         self._endpoint = endpoint
 
     def send(self, data: bytes) -> bool:
-        if not self._is_patient:
+        if not self._patience_s:
             return self._send([data])
         is_sent = not self._held or self._size + len(data) <= LARGE or self._send_held()
         self._held.append(data)
         self._size += len(data)
-        if self._size >= LARGE or time.monotonic() - self._sent >= PATIENT_S:
+        if self._size >= LARGE or time.monotonic() - self._sent >= self._patience_s:
             is_sent = self._send_held() and is_sent
         return is_sent
 
@@ -324,14 +321,14 @@ class Bus:
         self._inboxes.append(_Inbox(socket))
         return self._inboxes[-1]
 
-    def push(self, edge: str, is_patient: bool = False) -> _Lane:
-        """A lane. Who `is_patient` gets what small records there are several at a time, later by up to a quarter of a
-        second: each message wakes him.
+    def push(self, edge: str, patience_s: float = 0.0) -> _Lane:
+        """A lane. One with patience carries what small records there are several at a time, so many seconds apart: each
+        message wakes who takes it. More follows a tenth of a second later, or else the journal has it.
         """
         socket = self._connecting(zmq.PUSH)
-        if is_patient:  # as much as another lane, in fewer messages: it is what a sender grows by while nobody takes it
+        if patience_s:  # as much as another lane, in fewer messages: it is what a sender grows by while nobody takes it
             socket.setsockopt(zmq.SNDHWM, HIGH_WATER // 4)
-        return _Lane(self, edge, socket, is_patient)
+        return _Lane(self, edge, socket, patience_s)
 
     def publisher(self, edge: str) -> Publisher:
         return Publisher(self, self._bound(zmq.PUB, edge))

@@ -16,7 +16,7 @@ from shared.events import Bar, Batch
 from shared.files import Files
 from shared.journal import Reader, Writer
 from shared.process import Heart, Lifeline
-from shared.runner import COMMIT_NS, COMMIT_PAUSE, FLUSH_NS, Context, Loop
+from shared.runner import COMMIT_NS, COMMIT_PAUSE, FLUSH_NS, MS, Context, Loop
 from shared.topology import Node, Pipeline
 
 SOURCE, OWN = "journal/binance/binance", "journal/bars_1s/bars_1s.binance"
@@ -392,7 +392,11 @@ def test_who_may_wait_looks_into_the_journal_after_a_longer_silence(tmp_path: Pa
         (loop,) = runner._loops(setting, Copy)
         loop.turn()
         looks[name] = loop.inlet.look - clock.now
-    assert looks == {"bars_1s": PATIENT_LOOK_NS, "alarm": IDLE_LOOK_NS, "archive": PATIENT_LOOK_NS}
+    assert looks == {
+        "bars_1s": 150 * MS + PATIENT_LOOK_NS,
+        "alarm": IDLE_LOOK_NS,
+        "archive": 400 * MS + PATIENT_LOOK_NS,
+    }
 
 
 def test_of_several_journals_the_one_that_is_due_first_ends_the_sleep(tmp_path: Path) -> None:

@@ -60,21 +60,26 @@ def test_an_edge_is_one_journal_read_by_one_consumer() -> None:
 def test_who_is_waited_for_by_nobody_may_wait_and_a_stage_of_one_s_own_may_not() -> None:
     own = Node("alarm", "sinks", "my.alarm", ("binance",))
     found = pipeline(source("binance"), bars("binance"), archive("binance"), own, parquet("bars_1s"))
-    assert {name for name, node in found.nodes.items() if node.is_patient} == {"archive", "parquet", "bars_1s"}
-    lanes = dict[str, bool]()
+    archiver, others = 0.4, 0.15
+    assert {name: node.patience_s for name, node in found.nodes.items() if node.patience_s} == {
+        "archive": archiver,
+        "parquet": others,
+        "bars_1s": others,
+    }
+    lanes = dict[str, float]()
 
-    def push(edge: str, is_patient: bool) -> None:
-        lanes[edge] = is_patient
+    def push(edge: str, patience_s: float) -> None:
+        lanes[edge] = patience_s
 
     for name in ("binance", "bars_1s", "archive", "alarm"):
         setting: Any = SimpleNamespace(pipeline=found, name=name, bus=SimpleNamespace(push=push))
         for journal in topology.journals(found, name):
             Setting.lanes(setting, journal)
     assert lanes == {
-        "binance-bars_1s": True,
-        "binance-archive": True,
-        "binance-alarm": False,
-        "bars_1s.binance-parquet": True,
+        "binance-bars_1s": others,
+        "binance-archive": archiver,
+        "binance-alarm": 0.0,
+        "bars_1s.binance-parquet": others,
     }
 
 
