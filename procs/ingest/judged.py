@@ -80,30 +80,27 @@ class _Compiled:
     """
 
     def __init__(self, library: ctypes.CDLL, rows: Rows, behind: Ints, start: int, end: int, symbols: int) -> None:
-        self._library, self._rows, self._behind = library, rows, behind
-        self._part = slice(start, end)
-        self._symbols, self._reads = symbols, len(behind)
-        *places, ids, size = accumulate((self._reads, *(2 * symbols,) * 5, symbols, end - start), initial=0)
-        memory = np.empty(size, np.int64)
-        at = kernels.address(memory)
+        self._library, self._rows = library, rows
+        self._part, self._symbols = slice(start, end), range(symbols)
+        places = list(accumulate((len(behind), *(2 * symbols,) * 5, symbols, end - start), initial=0))
+        memory = np.empty(places[-1], np.int64)
+        self._held, at = (behind, memory), kernels.address(memory)
         self._judged = found = kernels.Judged(
-            self._reads, symbols, kernels.address(behind), *(at + 8 * place for place in (*places, ids))
+            len(behind), symbols, kernels.address(behind), *(at + 8 * place for place in places[:-1])
         )
         library.lake_judge(ctypes.byref(rows.lent), start, end, ctypes.byref(found))
-        self._ids = memory[ids:].tobytes()
-        self._numbers: list[int] = memory[:ids].tolist()
-        self.tops = self._numbers[: self._reads]
+        *numbers, ids = (memory[begin:end] for begin, end in pairwise(places))
+        self._ids = ids.tobytes()
+        self.tops, *self._of_each, self._until = (column.tolist() for column in numbers)
         self.low, self.top, self.final, self.trades = found.low, found.top, found.final, found.trades
 
     def runs(self) -> Iterable[Run]:
-        symbols, size = range(self._symbols), 2 * self._symbols
-        is_quote = (*(False for _ in symbols), *(True for _ in symbols))
-        count, *numbers = (self._numbers[at : at + size] for at in range(self._reads, self._reads + 5 * size, size))
+        symbols, (count, *numbers) = self._symbols, self._of_each
+        is_quote = [False] * len(symbols) + [True] * len(symbols)
         return compress(zip((*symbols, *symbols), is_quote, *numbers, strict=True), count)
 
     def quote_ids(self, symbol: int) -> bytes:
-        until = self._reads + 10 * self._symbols + symbol
-        return self._ids[8 * self._numbers[until - 1] if symbol else 0 : 8 * self._numbers[until]]
+        return self._ids[8 * self._until[symbol - 1] if symbol else 0 : 8 * self._until[symbol]]
 
     def stamp(self, estimates: Sequence[int], walls: Sequence[int], high: int) -> Stamped:
         part, rows = self._part, self._rows
@@ -112,7 +109,7 @@ class _Compiled:
         partial = np.empty(2 * quotes + trades, np.int64)
         first, at = kernels.address(clocks), kernels.address(partial)
         high = self._library.lake_stamp(
-            ctypes.byref(rows.lent), part.start, part.stop, ctypes.byref(self._judged), first, first + 8 * self._reads,
+            ctypes.byref(rows.lent), part.start, part.stop, ctypes.byref(self._judged), first, first + 8 * len(walls),
             high, at, at + 8 * quotes, at + 16 * quotes,
         )  # fmt: skip
         ask, ask_qty, sent = partial[:quotes], partial[quotes : 2 * quotes], partial[2 * quotes :]
