@@ -381,6 +381,23 @@ def test_the_state_holds_the_newest_quotes_however_they_came(chunks: list[int], 
         assert again.is_new_quote(given[-1] + 1)
 
 
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_columns_of_what_a_life_before_heard_are_not_taken_unseen(is_restored: bool) -> None:
+    def ids(first: int, last: int) -> tuple[int, int, bytes]:
+        return first, last, np.arange(first, last + 1, dtype=np.int64).tobytes()
+
+    book = Book("SOLUSDT", ["quote"])
+    assert book.is_new_quote(1) and book.take_quotes(*ids(2, 2000))
+    book.begin()
+    if is_restored:
+        state = book.state()
+        book = Book("SOLUSDT", ["quote"])
+        book.restore(state)
+    book.is_new_quote(1)  # the recording from its beginning
+    assert not book.take_quotes(*ids(2, 900)) and not book.take_quotes(*ids(2000, 2100))
+    assert book.take_quotes(*ids(2001, 2100)) and book.is_old_quote(900)
+
+
 # --- futures ---
 
 
