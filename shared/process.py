@@ -154,7 +154,7 @@ class Setting:
         if self.bus is None:
             return []
         return [
-            self.bus.push(edge.name, self.pipeline.nodes[edge.consumer].patience_s)
+            self.bus.push(edge.name, self.pipeline.nodes[edge.consumer].patience_ms)
             for edge in topology.outputs(self.pipeline, self.name)
             if edge.journal == journal
         ]

@@ -230,8 +230,8 @@ def _loops(setting: Setting, make: Callable[[Context], Stage]) -> list[Loop]:
     loops = []
     journals = topology.journals(setting.pipeline, setting.name)
     publisher = setting.publisher() if journals else None
-    patience_s = setting.pipeline.nodes[setting.name].patience_s
-    look_ns = int(patience_s * 1000) * MS + PATIENT_LOOK_NS if patience_s else IDLE_LOOK_NS
+    patience_ms = setting.pipeline.nodes[setting.name].patience_ms
+    look_ns = patience_ms * MS + PATIENT_LOOK_NS if patience_ms else IDLE_LOOK_NS
     for edge in topology.inputs(setting.pipeline, setting.name):
         folder = paths.journal_dir(edge.producer, edge.journal)
         inbox = setting.bus.pull(edge.name) if setting.bus else None

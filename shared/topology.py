@@ -36,11 +36,11 @@ class Node(msgspec.Struct, frozen=True):
     """The other keys, as written."""
 
     @property
-    def patience_s(self) -> float:
+    def patience_ms(self) -> int:
         """How much later than at once is soon enough, for each message wakes it: nobody waits for who only keeps what
         comes, nor does it matter much to who waits for seconds to be over.
         """
-        return {"archiver": 0.4, "aggregator": 0.15, "parquet_sink": 0.15}.get(self.run, 0.0)
+        return {"archiver": 400, "aggregator": 150, "parquet_sink": 150}.get(self.run, 0)
 
     @property
     def module(self) -> str:

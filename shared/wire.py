@@ -140,9 +140,9 @@ class _Lane:
 
     _LOOK_AGAIN_S = 0.5
 
-    def __init__(self, bus: Bus, edge: str, socket: zmq.Socket[bytes], patience_s: float) -> None:
+    def __init__(self, bus: Bus, edge: str, socket: zmq.Socket[bytes], patience_ms: int) -> None:
         self._bus, self._edge, self._socket = bus, edge, socket
-        self._patience_s = patience_s
+        self._patience_s = patience_ms / 1000
         self._held: list[bytes] = []
         self._size = 0
         self._sent = self._looked = -1e9
@@ -321,14 +321,14 @@ class Bus:
         self._inboxes.append(_Inbox(socket))
         return self._inboxes[-1]
 
-    def push(self, edge: str, patience_s: float = 0.0) -> _Lane:
-        """A lane. One with patience carries what small records there are several at a time, so many seconds apart: each
-        message wakes who takes it. More follows a tenth of a second later, or else the journal has it.
+    def push(self, edge: str, patience_ms: int = 0) -> _Lane:
+        """A lane. One with patience carries what small records there are several at a time, so many milliseconds apart:
+        each message wakes who takes it. More follows a tenth of a second later, or else the journal has it.
         """
         socket = self._connecting(zmq.PUSH)
-        if patience_s:  # as much as another lane, in fewer messages: it is what a sender grows by while nobody takes it
+        if patience_ms:  # as much as another lane, in fewer messages: what a sender grows by while nobody takes it
             socket.setsockopt(zmq.SNDHWM, HIGH_WATER // 4)
-        return _Lane(self, edge, socket, patience_s)
+        return _Lane(self, edge, socket, patience_ms)
 
     def publisher(self, edge: str) -> Publisher:
         return Publisher(self, self._bound(zmq.PUB, edge))

@@ -313,6 +313,14 @@ class Links:
             slot.replace_at = slot.due = 0
         return actions
 
+    def _gone(self, number: int) -> Link | None:
+        link = self.links.pop(number, None)
+        self._count_doubled()
+        return link
+
+    def _count_doubled(self) -> None:
+        self.is_doubled = len(self.links) > len({link.slot for link in self.links.values()})
+
     # --- what stands ---
 
     def covered(self, kind: str) -> set[str]:
@@ -324,14 +332,6 @@ class Links:
             for symbol, streamed in link.streams
             if streamed == kind
         }
-
-    def _gone(self, number: int) -> Link | None:
-        link = self.links.pop(number, None)
-        self._count_doubled()
-        return link
-
-    def _count_doubled(self) -> None:
-        self.is_doubled = len(self.links) > len({link.slot for link in self.links.values()})
 
     @property
     def is_connected(self) -> bool:

@@ -41,7 +41,6 @@ class Book:
         self._waiting = 0  # how many they are
         self._span: list[int] = []  # lowest and highest update id of this life
         self._played = Ids()  # update ids from the lowest to the highest of each life before
-        self._top_played = 0
 
     def is_new_quote(self, update_id: int) -> bool:
         """Two connections that overlap bring the same quotes; a late one that nobody brought yet is kept."""
@@ -65,7 +64,7 @@ class Book:
         """Takes rising update ids, int64 from the first to the last of them, that are all beyond those known; False,
         having done nothing, where they are not.
         """
-        if not self._span or first <= self._span[1] or first <= self._top_played:
+        if not self._span or first <= self._span[1] or first <= (self._played.highest or 0):
             return False
         self._span[1] = last
         self._ahead.append(update_ids)
@@ -104,7 +103,6 @@ class Book:
     def begin(self) -> None:
         """A new life: what is known until now came in lives before."""
         self._played = self._spans()
-        self._top_played = self._played.highest or 0
         self._span = []
 
     def _spans(self) -> Ids:
@@ -171,4 +169,3 @@ class Book:
         self._look_back()
         self._young = set(state["quotes"])
         self._played = Ids.from_intervals(state.get("played", []))
-        self._top_played = self._played.highest or 0

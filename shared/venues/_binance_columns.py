@@ -90,7 +90,7 @@ class Rows:
         self.kinds.fill(QUOTE)
         self.symbol: NDArray[np.uint16] = np.zeros(count, np.uint16)
         self.short: NDArray[np.uint16] = np.zeros(count, np.uint16)
-        self._numbers = np.zeros((len(kernels.COLUMNS), count), np.int64)
+        self._numbers = np.zeros((len(kernels.COLUMNS), count), np.int64)  # in that order
         self.ts, self.ts_recv, self.ids, self.price, self.qty, self.ask, self.ask_qty, self.ts_sent = self._numbers
         self._lent: kernels.Rows | None = None
 

@@ -60,16 +60,16 @@ def test_an_edge_is_one_journal_read_by_one_consumer() -> None:
 def test_who_is_waited_for_by_nobody_may_wait_and_a_stage_of_one_s_own_may_not() -> None:
     own = Node("alarm", "sinks", "my.alarm", ("binance",))
     found = pipeline(source("binance"), bars("binance"), archive("binance"), own, parquet("bars_1s"))
-    archiver, others = 0.4, 0.15
-    assert {name: node.patience_s for name, node in found.nodes.items() if node.patience_s} == {
+    archiver, others = 400, 150
+    assert {name: node.patience_ms for name, node in found.nodes.items() if node.patience_ms} == {
         "archive": archiver,
         "parquet": others,
         "bars_1s": others,
     }
-    lanes = dict[str, float]()
+    lanes = dict[str, int]()
 
-    def push(edge: str, patience_s: float) -> None:
-        lanes[edge] = patience_s
+    def push(edge: str, patience_ms: int) -> None:
+        lanes[edge] = patience_ms
 
     for name in ("binance", "bars_1s", "archive", "alarm"):
         setting: Any = SimpleNamespace(pipeline=found, name=name, bus=SimpleNamespace(push=push))
@@ -78,7 +78,7 @@ def test_who_is_waited_for_by_nobody_may_wait_and_a_stage_of_one_s_own_may_not()
     assert lanes == {
         "binance-bars_1s": others,
         "binance-archive": archiver,
-        "binance-alarm": 0.0,
+        "binance-alarm": 0,
         "bars_1s.binance-parquet": others,
     }
 
